@@ -1,0 +1,166 @@
+"""What Debezium writes, read as far as routing needs it. Pure.
+
+All of one Postgres source lies in one topic in commit order: BEGIN, the transaction's changes, END;
+between them rows of incremental snapshots, logical messages and TRUNCATEs. Values are JSON without
+schemas. A value is read once here and passed on byte for byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from schemas.errors import FormatError
+
+Image = dict[str, Any]
+"""One row as Debezium's JSON has it: column name → value."""
+
+MICROSECONDS: Final = 1000
+UNAVAILABLE: Final = "__debezium_unavailable_value"
+"""Stands where an unchanged TOAST value was not sent; it must never be stored as if it were the data."""
+
+
+class Operation(enum.StrEnum):
+    """Debezium's `op`, spelled out."""
+
+    CREATE = "c"
+    UPDATE = "u"
+    DELETE = "d"
+    READ = "r"
+    TRUNCATE = "t"
+    MESSAGE = "m"
+
+
+_OPERATIONS: Final = {each.value: each for each in Operation}
+
+
+class Change(NamedTuple):
+    """One captured change; `table` is schema-qualified, empty for a message.
+
+    `committed_us` is the source's commit time (for snapshot rows, the time of reading) in
+    microseconds; `order` counts from 1 within `transaction`, 0 where there is none; `after_lsn` is
+    the commit that came before the transaction.
+    """
+
+    operation: Operation
+    table: str
+    before: Image | None
+    after: Image | None
+    committed_us: int
+    transaction: int
+    order: int
+    lsn: int
+    after_lsn: int = 0
+    prefix: str = ""
+
+    @property
+    def image(self) -> Image:
+        """Return the row as it is after the change, or, once deleted, as it was."""
+        return self.after or self.before or {}
+
+
+class Boundary(NamedTuple):
+    """BEGIN or END of a transaction; `counts` are END's events per table."""
+
+    is_end: bool
+    transaction: int
+    lsn: int
+    committed_us: int
+    events: int
+    counts: dict[str, int]
+
+
+class Notice(NamedTuple):
+    """Debezium speaking of itself: a heartbeat, or the progress of a snapshot."""
+
+    fields: dict[str, Any]
+
+
+Captured = Change | Boundary | Notice
+
+
+def parse(value: bytes) -> Captured:
+    """Return what a capture record says.
+
+    Raises:
+        FormatError: not JSON, or not of Debezium's shape.
+    """
+    try:
+        envelope = orjson.loads(value)
+        if "op" in envelope:
+            return _change(envelope)
+        return _boundary(envelope) if "status" in envelope else _notice(envelope)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(f"not a Debezium event: {error!r}", hint="who else writes to the capture topic?") from error
+
+
+def _change(envelope: dict[str, Any]) -> Change:
+    source, operation = envelope["source"], _OPERATIONS[envelope["op"]]
+    transaction = envelope.get("transaction") or {}
+    has_table = operation is not Operation.MESSAGE
+    change = Change(
+        operation,
+        f"{source['schema']}.{source['table']}" if has_table else "",
+        envelope.get("before"),
+        envelope.get("after"),
+        _committed_us(source),
+        int(source.get("txId") or 0),
+        int(transaction.get("total_order") or 0),
+        int(source.get("lsn") or 0),
+        _after_lsn(source.get("sequence")),
+        "" if has_table else str(envelope["message"]["prefix"]),
+    )
+    for image in (change.before, change.after):
+        if image is not None and not isinstance(image, dict):
+            raise FormatError("a row image is not an object", hint="who else writes to the capture topic?")
+    return change
+
+
+def _after_lsn(sequence: str | None) -> int:
+    """Return P of `["P","own"]`; null before the first commit."""
+    before, _, _ = (sequence or "").partition(",")
+    digits = before.strip('[" ')
+    return int(digits) if digits.isdigit() else 0
+
+
+def _committed_us(source: dict[str, Any]) -> int:
+    return int(source["ts_us"]) if "ts_us" in source else int(source["ts_ms"]) * MICROSECONDS
+
+
+def _boundary(envelope: dict[str, Any]) -> Boundary:
+    transaction, _, lsn = str(envelope["id"]).partition(":")
+    return Boundary(
+        envelope["status"] == "END",
+        int(transaction),
+        int(lsn or 0),
+        int(envelope["ts_ms"]) * MICROSECONDS,
+        int(envelope.get("event_count") or 0),
+        {each["data_collection"]: each["event_count"] for each in envelope.get("data_collections") or ()},
+    )
+
+
+def _notice(envelope: dict[str, Any]) -> Notice:
+    if envelope.keys() == {"ts_ms"} or "aggregate_type" in envelope:
+        return Notice(envelope)
+    raise FormatError("neither a change, a boundary nor a notification", hint="who else writes to the capture topic?")
+
+
+def message_content(value: bytes) -> bytes:
+    """Return what a logical message carries.
+
+    Raises:
+        FormatError: not a logical message.
+    """
+    try:
+        return base64.b64decode(orjson.loads(value)["message"]["content"], validate=True)
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise FormatError(f"not a logical message: {error!r}", hint="who else writes to the capture topic?") from error
+
+
+def is_unavailable(image: Image | None) -> bool:
+    """Return whether a TOAST value is missing from the image: it may not be stored as data."""
+    return image is not None and UNAVAILABLE in image.values()

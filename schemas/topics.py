@@ -1,0 +1,51 @@
+"""The names of the topics. Pure.
+
+A capture topic belongs to one source and one epoch of it; the *epoch* begins anew whenever the
+order of the source's log can no longer be continued (slot lost, Kafka lost).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from schemas.backup import Priority
+from schemas.errors import FormatError
+
+CAPTURE_PATTERN: Final = r"^capture\.([a-z0-9-]+)\.e([0-9]+)$"
+DEAD_LETTERS: Final = "backup.dead-letters"
+CONTROLS: Final = "backup.controls"
+_CAPTURE: Final = re.compile(CAPTURE_PATTERN)
+_BACKUP_PREFIX: Final = "backup."
+
+
+def capture_topic(source: str, epoch: int) -> str:
+    """Return the topic that holds one source's log since `epoch` (Unix seconds)."""
+    return f"capture.{source}.e{epoch}"
+
+
+def parse_capture_topic(topic: str) -> tuple[str, int]:
+    """Return (source, epoch) of a capture topic.
+
+    Raises:
+        FormatError: the name is not a capture topic's.
+    """
+    match = _CAPTURE.match(topic)
+    if match is None:
+        raise FormatError(
+            f"{topic!r} is not a capture topic", hint="capture topics are named capture.<source>.e<epoch>"
+        )
+    return match[1], int(match[2])
+
+
+def backup_topic(priority: Priority) -> str:
+    """Return the topic of a lane."""
+    return _BACKUP_PREFIX + priority.value
+
+
+def priority_of_topic(topic: str) -> Priority:
+    """Return the lane of a backup topic."""
+    return Priority(topic.removeprefix(_BACKUP_PREFIX))
+
+
+BACKUP_TOPICS: Final = tuple(backup_topic(priority) for priority in Priority)

@@ -1,0 +1,107 @@
+"""The catalog: which pack lies where, and how far each partition is protected.
+
+One transaction holds a window's receipts and its offset, so neither is ever true without the other.
+The offset moves by compare-and-set: whoever does not find the partition as it left it has been
+replaced, and stops. Reads may come from other processes at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+
+from schemas.errors import ConfigError
+from sinks import catalog_statements
+from sinks.catalog_tables import METADATA
+
+if TYPE_CHECKING:
+    import concurrent.futures
+    import pathlib
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sinks.receipts import BlobReceipt, Claim, PackReceipt, PartitionMark, WindowReceipt
+    from sinks.replicate import Copy
+
+T = TypeVar("T")
+
+
+def open_engine(path: pathlib.Path | None, *, must_exist: bool = False) -> sa.Engine:
+    """Return an engine on a catalog file, or on a catalog in memory; tables are made when missing.
+
+    Raises:
+        ConfigError: `must_exist`, and there is none.
+    """
+    if path is None:
+        engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False})
+    else:
+        if must_exist and not path.exists():
+            raise ConfigError(f"there is no catalog at {path}", hint="run `wedsync-backup catalog rebuild`")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30, "check_same_thread": False})
+    sa.event.listen(engine, "connect", _set_pragmas)
+    METADATA.create_all(engine)
+    return engine
+
+
+def _set_pragmas(connection: Any, _record: Any) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+class Catalog:
+    """What is protected. All statements of one instance run one after the other, in `executor`."""
+
+    def __init__(self, engine: sa.Engine, *, executor: concurrent.futures.Executor) -> None:
+        self.engine = engine
+        self._executor = executor
+
+    async def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` in one transaction."""
+
+        def in_transaction() -> T:
+            with self.engine.begin() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, in_transaction)
+
+    async def mark(self, topic: str, topic_id: str, partition: int) -> PartitionMark:
+        """Return where a partition stands; a new one begins at offset 0."""
+        return await self.run(lambda connection: catalog_statements.mark(connection, topic, topic_id, partition))
+
+    async def commit_window(self, window: WindowReceipt) -> None:
+        """Make a window protected and move its offset, both or neither.
+
+        Raises:
+            RefusedError: another sink has moved the partition: this one is fenced.
+        """
+        await self.run(lambda connection: catalog_statements.commit_window(connection, window))
+
+    async def commit_blobs(self, packs: Sequence[PackReceipt], blobs: Sequence[BlobReceipt], *, now_us: int) -> None:
+        """Make blobs protected, together with the packs that hold their new chunks."""
+        await self.run(lambda connection: catalog_statements.commit_blobs(connection, packs, blobs, now_us))
+
+    async def add_copy(self, pack_hash: bytes, copy: Copy, *, now_us: int) -> bool:
+        """Record one more verified copy, and return whether the pack is known; if not, nothing is recorded."""
+        return await self.run(lambda connection: catalog_statements.add_copies(connection, pack_hash, [copy], now_us))
+
+    async def claims(self, limit: int) -> list[Claim]:
+        """Return objects whose bytes are owed, the most urgent lane and the oldest first."""
+        return await self.run(lambda connection: catalog_statements.claims(connection, limit))
+
+    async def file_loss(self, claim: Claim, reason: str, *, now_us: int) -> None:
+        """Write into the gap ledger that a version's bytes can no longer be had."""
+        await self.run(lambda connection: catalog_statements.file_loss(connection, claim, reason, now_us))
+
+    async def has_chunks(self, wedding: str, chunks: Sequence[bytes]) -> set[bytes]:
+        """Return which chunks of a wedding are protected already."""
+        return await self.run(lambda connection: catalog_statements.has_chunks(connection, wedding, chunks))
+
+    async def raise_copies(self, wedding: str, chunks: Iterable[bytes], copies: int) -> None:
+        """Make packs owe at least `copies`, because a more precious object refers to their chunks."""
+        await self.run(lambda connection: catalog_statements.raise_copies(connection, wedding, list(chunks), copies))
+
+    async def owed(self, *, older_than_us: int, limit: int) -> list[tuple[PackReceipt, frozenset[str]]]:
+        """Return packs with fewer copies than their due, oldest first, and the stores that have them."""
+        return await self.run(lambda connection: catalog_statements.owed(connection, older_than_us, limit))

@@ -1,0 +1,104 @@
+"""Owed copies: packs with fewer verified copies than their due get them, from a good copy.
+
+Whatever keeps a copy from being made (a store down, a crash, a late reply) ends here: the debt is a
+query, so it cannot be forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import blake3
+import structlog
+
+from schemas.backup import PlacementClass
+from schemas.errors import CorruptionError, WedSyncError
+from sinks.replicate import CREATE_SECONDS, ToReplicate
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable
+
+    from sinks.catalog import Catalog
+    from sinks.receipts import PackReceipt
+    from sinks.replicate import Replicator
+
+log = structlog.get_logger(__name__)
+
+EVERY_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 3
+"""A younger pack's copies are probably still under way."""
+_PACKS_AT_ONCE: Final = 32
+_MICRO: Final = 1_000_000
+
+
+class OwedCopies:
+    """Makes up what is owed, oldest first."""
+
+    def __init__(self, *, catalog: Catalog, replicator: Replicator, now: Callable[[], dt.datetime]) -> None:
+        self._catalog, self._replicator, self._now = catalog, replicator, now
+
+    async def run(self) -> None:
+        """Make up owed copies for ever; at once again while something succeeds."""
+        while True:
+            if not await self.make_up():
+                await asyncio.sleep(EVERY_SECONDS)
+
+    async def make_up(self, *, patience_seconds: float = _PATIENCE_SECONDS) -> int:
+        """Make copies for the oldest packs that owe some, and return how many were made."""
+        older_than_us = int((self._now().timestamp() - patience_seconds) * _MICRO)
+        owed = await self._catalog.owed(older_than_us=older_than_us, limit=_PACKS_AT_ONCE)
+        made = 0
+        for receipt, holders in owed:
+            made += await self._make_up(receipt, holders)
+        return made
+
+    async def _make_up(self, receipt: PackReceipt, holders: frozenset[str]) -> int:
+        """Copy one pack to the stores it may still lie on, until it is full."""
+        placement = PlacementClass(receipt.index["placement"])
+        domains = {site.domain for site in self._replicator.sites if site.name in holders}
+        item: ToReplicate | None = None
+        made = 0
+        probe = ToReplicate(name=receipt.name, content=b"", digest=receipt.pack_hash, placement=placement, copies=0)
+        down = self._replicator.health.down(now=self._now())
+        for site in self._replicator.ranked(probe):
+            if len(holders) + made >= receipt.index["copies"]:
+                break
+            if site.name in holders or site.domain in domains or site.name in down:
+                continue
+            item = item or await self._read(receipt, holders, placement)
+            if item is None:
+                break
+            try:
+                copy = await self._replicator.create(site, item)
+            except WedSyncError as error:
+                log.info("an owed copy must wait", action="owed.wait", store=site.name, reason=str(error))
+                continue
+            await self._catalog.add_copy(receipt.pack_hash, copy, now_us=int(self._now().timestamp() * _MICRO))
+            domains.add(site.domain)
+            made += 1
+        return made
+
+    async def _read(
+        self, receipt: PackReceipt, holders: frozenset[str], placement: PlacementClass
+    ) -> ToReplicate | None:
+        for store in sorted(holders):
+            try:
+                async with asyncio.timeout(CREATE_SECONDS * 6):
+                    content = await self._replicator.stores[store].read(receipt.name)
+            except (WedSyncError, TimeoutError, KeyError) as error:
+                log.warning("a copy cannot be read", action="owed.unreadable", store=store, reason=str(error))
+                continue
+            if blake3.blake3(content).digest() != receipt.pack_hash:
+                damage = CorruptionError("a copy has rotted", hint="run `verify --repair`")
+                log.error("a copy is damaged", action="owed.damaged", store=store, reason=str(damage))
+                continue
+            return ToReplicate(
+                name=receipt.name,
+                content=content,
+                digest=receipt.pack_hash,
+                placement=placement,
+                copies=receipt.index["copies"],
+            )
+        return None

@@ -1,0 +1,187 @@
+"""Replication: the same bytes to several stores at once, and the moment they are protected.
+
+Protected means: verified copies in three failure domains. The call returns at that moment; the
+copies beyond it go on and report to `late`, and what never arrives is owed work, found in the catalog.
+A store that fails is replaced at once by the next that residency allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from schemas.backup import COPIES_PROTECTED, PlacementClass
+from schemas.errors import TransientError, WedSyncError
+from sinks.placement import next_site, rank
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from sinks.stores.health import StoreHealth
+    from sinks.stores.port import ObjectStore, Proof, Site
+
+log = structlog.get_logger(__name__)
+
+CREATE_SECONDS: Final = 5.0
+"""A store that has not answered by then is as good as down."""
+
+_BYTES_PER_SECOND_MIN: Final = 4 << 20
+"""Larger objects get this much more time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """One verified copy."""
+
+    store: str
+    proof: Proof
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ToReplicate:
+    """An object and its due: `copies` in all, once protected the rest may be late."""
+
+    name: str
+    content: bytes
+    digest: bytes
+    placement: PlacementClass
+    copies: int
+
+
+class Replicator:
+    """Writes objects to the stores of their class."""
+
+    def __init__(
+        self,
+        *,
+        stores: Mapping[str, ObjectStore],
+        sites: Sequence[Site],
+        health: StoreHealth,
+        now: Callable[[], dt.datetime],
+        late: Callable[[ToReplicate, Copy], Awaitable[None]] | None = None,
+    ) -> None:
+        self.stores, self.sites, self.health = stores, sites, health
+        self._now, self._late = now, late
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def replicate(self, item: ToReplicate) -> list[Copy]:
+        """Return at least three verified copies, in as many failure domains.
+
+        Raises:
+            TransientError: not enough stores took it; trying again is harmless.
+        """
+        effort = _Effort(self, item)
+        await effort.until_protected()
+        if effort.pending and self._late is not None:
+            task = asyncio.create_task(self._finish_late(effort))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return list(effort.copies)
+
+    async def settle(self) -> None:
+        """Wait for the late copies that are under way."""
+        while self._running:
+            await asyncio.gather(*self._running)
+
+    async def create(self, site: Site, item: ToReplicate) -> Copy:
+        """Write one copy, bounded in time, and keep the store's health.
+
+        Raises:
+            WedSyncError: the store failed.
+        """
+        seconds = CREATE_SECONDS + len(item.content) / _BYTES_PER_SECOND_MIN
+        try:
+            async with asyncio.timeout(seconds):
+                proof = await self.stores[site.name].create(item.name, item.content, digest=item.digest)
+        except TimeoutError as error:
+            self.health.failed(site.name, now=self._now())
+            raise TransientError(
+                f"store {site.name} gave no answer in {seconds:.0f} s", hint="is it reachable?"
+            ) from error
+        except WedSyncError:
+            self.health.failed(site.name, now=self._now())
+            raise
+        self.health.succeeded(site.name)
+        return Copy(store=site.name, proof=proof)
+
+    def ranked(self, item: ToReplicate) -> list[Site]:
+        """Return the sites that may hold an object, best first."""
+        down = self.health.down(now=self._now())
+        return rank(self.sites, placement=item.placement, name=item.name, down=down)
+
+    async def _finish_late(self, effort: _Effort) -> None:
+        assert self._late is not None
+        async for copy in effort.late_copies():
+            await self._late(effort.item, copy)
+
+
+class _Effort:
+    """One object on its way to its stores."""
+
+    def __init__(self, replicator: Replicator, item: ToReplicate) -> None:
+        self.item = item
+        self.copies: list[Copy] = []
+        self.pending: dict[asyncio.Task[Copy], Site] = {}
+        self._replicator = replicator
+        self._ranked = replicator.ranked(item)
+        self._tried: set[str] = set()
+        self._domains: set[str] = set()
+        self._failures: list[str] = []
+
+    async def until_protected(self) -> None:
+        for _ in range(self.item.copies):
+            self._start_next()
+        try:
+            while len(self.copies) < COPIES_PROTECTED:
+                if not self.pending:
+                    raise self._unprotected()  # noqa: TRY301 - the running copies must be called off too
+                await self._harvest()
+        except BaseException:
+            await self._abandon()
+            raise
+
+    async def late_copies(self) -> AsyncIterator[Copy]:
+        while self.pending:
+            before = len(self.copies)
+            await self._harvest()
+            for copy in self.copies[before:]:
+                yield copy
+
+    def _start_next(self) -> None:
+        site = next_site(self._ranked, tried=frozenset(self._tried), used_domains=frozenset(self._domains))
+        if site is None:
+            return
+        self._tried.add(site.name)
+        self._domains.add(site.domain)
+        self.pending[asyncio.create_task(self._replicator.create(site, self.item))] = site
+
+    async def _harvest(self) -> None:
+        done, _ = await asyncio.wait(self.pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            site = self.pending.pop(task)
+            error = task.exception()
+            if error is None:
+                self.copies.append(task.result())
+                continue
+            if not isinstance(error, WedSyncError):
+                raise error
+            log.warning("a store did not take an object", action="replicate.failed", store=site.name, reason=str(error))
+            self._failures.append(str(error))
+            self._domains.discard(site.domain)
+            self._start_next()
+
+    def _unprotected(self) -> TransientError:
+        why = "; ".join(self._failures) or "no store left"
+        return TransientError(
+            f"{len(self.copies)} of {COPIES_PROTECTED} copies written; {why}",
+            hint="bring the stores back: until then nothing is lost, and nothing is called protected",
+        )
+
+    async def _abandon(self) -> None:
+        for task in self.pending:
+            task.cancel()
+        await asyncio.gather(*self.pending, return_exceptions=True)

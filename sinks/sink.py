@@ -1,0 +1,239 @@
+"""The sink: partitions in, windows out, and nothing acknowledged that is not protected.
+
+Each partition gathers records into a window, which closes by age or size; while one window is on
+its way the next gathers, so under load windows grow by themselves. Pending records are bounded: when
+a partition is full, `accept` waits, the intake waits, and Kafka keeps the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from schemas.backup import Priority
+from schemas.errors import TransientError
+from schemas.topics import priority_of_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sinks.catalog import Catalog
+    from sinks.protect import Prepared, Protected, Protector
+    from sinks.receipts import PartitionMark
+    from streams.intake import Partition
+    from streams.records import Record, RecordBatch
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPTS_MAX: Final = 20
+"""Then the worker exits and begins again: a stuck library is not cured by trying harder."""
+_BACKOFF_SECONDS: Final = 0.05
+_BACKOFF_SECONDS_MAX: Final = 5.0
+_RECORD_BYTES: Final = 200
+"""What a record costs in memory beside its value."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WindowLimits:
+    """When a window closes, by lane, and how much may be pending in one partition."""
+
+    age: Mapping[Priority, dt.timedelta] = dataclasses.field(
+        default_factory=lambda: {
+            Priority.CRITICAL: dt.timedelta(milliseconds=20),
+            Priority.HIGH: dt.timedelta(milliseconds=100),
+            Priority.STANDARD: dt.timedelta(milliseconds=250),
+        }
+    )
+    window_bytes_max: int = 4 << 20
+    pending_bytes_max: int = 16 << 20
+
+
+class Sink:
+    """All partitions of one worker."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        protector: Protector,
+        topic_ids: Mapping[str, str],
+        limits: WindowLimits,
+        protected: Callable[[Priority, Protected], None] = lambda _lane, _window: None,
+    ) -> None:
+        self._catalog, self._protector = catalog, protector
+        self._topic_ids, self._limits, self._protected = topic_ids, limits, protected
+        self._partitions: dict[Partition, PartitionWindow] = {}
+        self._failed: asyncio.Future[None] | None = None
+
+    async def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Begin these partitions where the catalog stands: see `streams.intake.Watermarks`."""
+        for topic, number in partitions:
+            mark = await self._catalog.mark(topic, self._topic_ids[topic], number)
+            window = PartitionWindow(
+                mark=mark, protector=self._protector, limits=self._limits, protected=self._protected
+            )
+            window.start()
+            self._partitions[topic, number] = window
+        return await self.next_offsets()
+
+    async def revoked(self, partitions: Sequence[Partition]) -> None:
+        """Drop what is pending and wait for the windows under way."""
+        gone = [self._partitions.pop(each) for each in partitions if each in self._partitions]
+        await asyncio.gather(*(each.stop() for each in gone))
+
+    async def next_offsets(self) -> Mapping[Partition, int]:
+        """Return the watermark of each partition."""
+        return {each: window.mark.next_offset for each, window in self._partitions.items()}
+
+    async def accept(self, batch: RecordBatch) -> None:
+        """Take a batch; waits while its partition is full.
+
+        Raises:
+            WedSyncError: a window of this partition has failed for good; the worker must stop.
+        """
+        window = self._partitions.get((batch.topic, batch.partition))
+        if window is not None:  # A partition that was just revoked: its next owner reads the same records.
+            await window.add(batch.records)
+
+    async def drain(self) -> None:
+        """Wait until everything accepted is protected."""
+        for window in list(self._partitions.values()):
+            await window.drained()
+
+    async def stop(self) -> None:
+        """Stop all partitions; pending records are read again by whoever comes next."""
+        await self.revoked(list(self._partitions))
+
+
+class PartitionWindow:
+    """One partition: what is pending, and the task that protects it."""
+
+    def __init__(
+        self,
+        *,
+        mark: PartitionMark,
+        protector: Protector,
+        limits: WindowLimits,
+        protected: Callable[[Priority, Protected], None],
+    ) -> None:
+        self.mark = mark
+        self._protector, self._limits, self._protected = protector, limits, protected
+        self._lane = priority_of_topic(mark.topic)
+        self._pending: list[Record] = []
+        self._pending_bytes = 0
+        self._next_offset = mark.next_offset
+        self._changed = asyncio.Condition()
+        self._is_busy = self._is_stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to protect."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Finish the window under way, drop the rest."""
+        async with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def add(self, records: Sequence[Record]) -> None:
+        """Append records in offset order, waiting while too much is pending."""
+        self._raise_if_failed()
+        async with self._changed:
+            await self._changed.wait_for(self._may_add)
+            self._raise_if_failed()
+            new = [each for each in records if each.offset >= self._next_offset]
+            if new:
+                self._pending.extend(new)
+                self._pending_bytes += sum(_RECORD_BYTES + len(each.value or b"") for each in new)
+                self._next_offset = new[-1].offset + 1
+                self._changed.notify_all()
+
+    async def drained(self) -> None:
+        """Wait until nothing is pending."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._has_ended() or not (self._pending or self._is_busy))
+        self._raise_if_failed()
+
+    def _may_add(self) -> bool:
+        return self._pending_bytes < self._limits.pending_bytes_max or self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self._is_stopping or self._task is None or self._task.done()
+
+    def _raise_if_failed(self) -> None:
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            error = self._task.exception()
+            if error is not None:
+                raise error
+
+    async def _run(self) -> None:
+        try:
+            while records := await self._next_window():
+                protected = await self._protect(records)
+                self.mark = protected.mark
+                self._protected(self._lane, protected)
+                async with self._changed:
+                    self._is_busy = False
+                    self._changed.notify_all()
+        finally:
+            # Whoever waits for room must learn that this partition has ended.
+            asyncio.get_running_loop().call_soon(asyncio.ensure_future, self._wake())
+
+    async def _wake(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _next_window(self) -> list[Record]:
+        """Return the next window's records, or none when stopping."""
+        age = self._limits.age[self._lane].total_seconds()
+        async with self._changed:
+            await self._changed.wait_for(lambda: bool(self._pending) or self._is_stopping)
+        if not self._is_stopping and age:
+            await self._until_full(age)
+        async with self._changed:
+            if self._is_stopping:
+                return []
+            records = self._take()
+            self._is_busy = True
+            self._changed.notify_all()
+        return records
+
+    async def _until_full(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(
+                    lambda: self._pending_bytes >= self._limits.window_bytes_max or self._is_stopping
+                )
+        except TimeoutError:
+            return
+
+    def _take(self) -> list[Record]:
+        taken_bytes, count = 0, 0
+        for record in self._pending:
+            size = _RECORD_BYTES + len(record.value or b"")
+            if count and taken_bytes + size > self._limits.window_bytes_max:
+                break
+            taken_bytes, count = taken_bytes + size, count + 1
+        records, self._pending = self._pending[:count], self._pending[count:]
+        self._pending_bytes -= taken_bytes
+        return records
+
+    async def _protect(self, records: list[Record]) -> Protected:
+        prepared: Prepared | None = None
+        for attempt in range(_ATTEMPTS_MAX):
+            try:
+                # Prepared once, so that every attempt writes the same objects and leaves no orphans.
+                prepared = prepared or await self._protector.prepare(records, self.mark)
+                return await self._protector.protect(prepared)
+            except TransientError as error:
+                log.warning("a window waits", action="sink.retry", attempt=attempt, reason=str(error))
+                last = error
+            await asyncio.sleep(min(_BACKOFF_SECONDS * 2**attempt, _BACKOFF_SECONDS_MAX))
+        raise last

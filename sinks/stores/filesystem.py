@@ -1,0 +1,144 @@
+"""A folder as a store: temporary file, fsync, link under its name, fsync of the folder, read back.
+
+`link` instead of `rename`, because it refuses to overwrite. The proof is reading back; on one machine
+that may come from the page cache, and a scrub reads again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import uuid
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import blake3
+
+from schemas.errors import CorruptionError, TransientError
+from sinks.stores.port import Proof
+
+if TYPE_CHECKING:
+    import concurrent.futures
+    import pathlib
+    from collections.abc import AsyncIterator, Callable
+
+_READ_BYTES: Final = 1 << 20
+_NAME: Final = re.compile(r"^[A-Za-z0-9_@-][A-Za-z0-9._@-]*(/[A-Za-z0-9_@-][A-Za-z0-9._@-]*)*$")
+"""No empty part, none that begins with a dot: no name leads out of the folder or to a temporary file."""
+
+T = TypeVar("T")
+
+
+class FilesystemStore:
+    """Objects as files below `root`, which must exist: a missing one means that the disk is not mounted."""
+
+    def __init__(self, root: pathlib.Path, *, executor: concurrent.futures.Executor) -> None:
+        self._root = root
+        self._executor = executor
+
+    async def create(self, name: str, content: bytes | memoryview, *, digest: bytes) -> Proof:
+        """See `ObjectStore.create`."""
+        return await self._in_thread(lambda: self._create(self._path(name), content, digest))
+
+    async def read(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """See `ObjectStore.read`."""
+        return await self._in_thread(lambda: self._read(self._path(name), offset, length))
+
+    async def size_bytes(self, name: str) -> int | None:
+        """See `ObjectStore.size_bytes`."""
+        return await self._in_thread(lambda: self._size(self._path(name)))
+
+    async def names(self, prefix: str) -> AsyncIterator[str]:
+        """See `ObjectStore.names`."""
+        for name in await self._in_thread(lambda: self._names(prefix)):
+            yield name
+
+    async def delete(self, name: str) -> None:
+        """See `ObjectStore.delete`."""
+        await self._in_thread(lambda: self._path(name).unlink(missing_ok=True))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        except OSError as error:
+            raise TransientError(
+                f"store folder {self._root}: {error.strerror or error}",
+                hint="is the disk mounted, writable and not full?",
+            ) from error
+
+    def _path(self, name: str) -> pathlib.Path:
+        if not _NAME.match(name):
+            raise CorruptionError(f"{name!r} is not an object name", hint="a manifest was altered")
+        return self._root / name
+
+    def _create(self, path: pathlib.Path, content: bytes | memoryview, digest: bytes) -> Proof:
+        if not self._root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the store's folder is missing")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+        try:
+            _write_durably(temporary, content)
+            with contextlib.suppress(FileExistsError):  # The bytes decide below: the same mean a lost reply.
+                os.link(temporary, path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if _digest(path) != digest:
+            raise CorruptionError(f"{path.name} does not hold the bytes that were sent", hint="scrub this store")
+        return Proof.READ_BACK
+
+    def _read(self, path: pathlib.Path, offset: int, length: int | None) -> bytes:
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                found = file.read() if length is None else file.read(length)
+        except FileNotFoundError as error:
+            if not self._root.is_dir():
+                raise
+            raise CorruptionError(f"{path.name} is missing", hint="repair it from another copy") from error
+        if length is not None and len(found) != length:
+            raise CorruptionError(f"{path.name} is cut off", hint="repair it from another copy")
+        return found
+
+    def _size(self, path: pathlib.Path) -> int | None:
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            if not self._root.is_dir():
+                raise
+            return None
+
+    def _names(self, prefix: str) -> list[str]:
+        if not self._root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the store's folder is missing")
+        found = (path.relative_to(self._root).as_posix() for path in self._root.rglob("*") if path.is_file())
+        return sorted(name for name in found if name.startswith(prefix) and _NAME.match(name))
+
+
+def _write_durably(path: pathlib.Path, content: bytes | memoryview) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(path: pathlib.Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _digest(path: pathlib.Path) -> bytes:
+    hasher = blake3.blake3()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_READ_BYTES):
+            hasher.update(block)
+    return hasher.digest()

@@ -1,0 +1,249 @@
+"""Intake: from a Kafka consumer thread, in batches, onto a channel that Faust's agents read.
+
+Faust's own consumer commits past an in-flight event, and its channels drop what they hold at every
+rebalance; so the records come by `confluent_kafka` and lie in a queue of our own, four batches
+deep. When it is full the thread waits, the consumer is not polled, and Kafka keeps the rest: that
+is all the backpressure there is. Offsets are never stored here: whoever acknowledges says where to begin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import confluent_kafka
+import structlog
+from faust.channels import Channel
+from mode import Service
+from mode.utils.locks import Event
+from mode.utils.queues import FlowControlEvent, ThrowableQueue
+
+from schemas.errors import CorruptionError, TransientError
+from streams.records import Record, RecordBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+log = structlog.get_logger(__name__)
+
+BATCH_RECORDS_MAX: Final = 2000
+_QUEUED_BATCHES_MAX: Final = 4
+_POLL_SECONDS: Final = 0.05
+_HANDOVER_SECONDS: Final = 60.0
+_COMMIT_EVERY_SECONDS: Final = 1.0
+
+Partition = tuple[str, int]
+
+
+class Watermarks(Protocol):
+    """Who owns the offsets: asked where to begin, told what was lost."""
+
+    async def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Return the next offset wanted of each; a missing one begins at the earliest."""
+        ...
+
+    async def revoked(self, partitions: Sequence[Partition]) -> None:
+        """Finish or drop what is in flight; nothing of these may be acknowledged afterwards."""
+        ...
+
+    async def next_offsets(self) -> Mapping[Partition, int]:
+        """Return the next offset wanted of each assigned partition."""
+        ...
+
+
+class BatchChannel(Channel[RecordBatch]):  # type: ignore[misc]
+    """A Faust channel with a bounded queue that no rebalance empties."""
+
+    _queue: Any
+
+    @property
+    def queue(self) -> Any:
+        """Return the queue behind this channel."""
+        if self._queue is None:
+            self._queue = ThrowableQueue(
+                maxsize=_QUEUED_BATCHES_MAX, flow_control=FlowControlEvent(initially_suspended=False)
+            )
+        return self._queue
+
+    @property
+    def has_subscriber(self) -> bool:
+        """Return whether an agent listens: what is put before is lost."""
+        return bool(self._subscribers)
+
+
+class Intake(Service):  # type: ignore[misc]
+    """Polls a consumer in a thread of its own and puts batches on the channel.
+
+    Within a partition batches arrive in order and without gaps; after a rebalance their generation
+    rises. Any error of the consumer that is not a mere retry stops the worker.
+    """
+
+    def __init__(
+        self,
+        *,
+        channel: BatchChannel,
+        watermarks: Watermarks,
+        consumer_settings: Mapping[str, Any],
+        topics: Sequence[str],
+    ) -> None:
+        super().__init__()
+        self._channel = channel
+        self._watermarks = watermarks
+        self._settings = consumer_settings
+        self._topics = list(topics)
+        self._stop_polling = threading.Event()
+        self._generation = 0
+        self._owned: set[Partition] = set()
+        self._finished = Event()
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        while not self._channel.has_subscriber and not self.should_stop:
+            await self.sleep(_POLL_SECONDS)
+        thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="intake")
+        try:
+            await self._loop.run_in_executor(thread, self._poll_until_stopped)
+        except BaseException as error:
+            await self.crash(error)
+            raise
+        finally:
+            thread.shutdown(wait=False)
+            self._finished.set()
+
+    async def on_stop(self) -> None:
+        """Stop polling and leave the group; what is queued stays with the agent."""
+        self._stop_polling.set()
+        await asyncio.wait_for(self._finished.wait(), _HANDOVER_SECONDS)
+
+    def _poll_until_stopped(self) -> None:
+        consumer = confluent_kafka.Consumer(consumer_settings(self._settings))
+        try:
+            consumer.subscribe(
+                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+            )
+            commit_after = 0.0
+            while not self._stop_polling.is_set():
+                self._hand_over(consumer.consume(BATCH_RECORDS_MAX, _POLL_SECONDS))
+                if self._owned and time.monotonic() > commit_after:
+                    commit_after = time.monotonic() + _COMMIT_EVERY_SECONDS
+                    self._mirror_watermarks(consumer)
+        finally:
+            consumer.close()
+
+    def _hand_over(self, messages: Sequence[Any]) -> None:
+        for batch in group(messages, generation=self._generation):
+            self._in_loop(self._channel.put(batch))
+
+    def _in_loop(self, coroutine: Any) -> Any:
+        """Run a coroutine in the worker's loop, waiting for as long as the worker lives."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        while True:
+            try:
+                return future.result(timeout=_POLL_SECONDS)
+            except concurrent.futures.TimeoutError:
+                if self._stop_polling.is_set():
+                    future.cancel()
+                    return None
+
+    def _on_assign(self, consumer: Any, partitions: list[Any]) -> None:
+        self._generation += 1
+        self._owned = {(each.topic, each.partition) for each in partitions}
+        begin = self._in_loop(self._watermarks.assigned(sorted(self._owned))) or {}
+        for each in partitions:
+            each.offset = begin.get((each.topic, each.partition), confluent_kafka.OFFSET_BEGINNING)
+        consumer.assign(partitions)
+        log.info("partitions assigned", action="intake.assigned", count=len(partitions), generation=self._generation)
+
+    def _on_revoke(self, _consumer: Any, partitions: list[Any]) -> None:
+        gone = [(each.topic, each.partition) for each in partitions]
+        self._owned -= set(gone)
+        self._in_loop(self._watermarks.revoked(gone))
+        log.info("partitions revoked", action="intake.revoked", count=len(gone))
+
+    def _mirror_watermarks(self, consumer: Any) -> None:
+        """Let lag tools see our watermarks; nothing ever reads these offsets back."""
+        marks = self._in_loop(self._watermarks.next_offsets()) or {}
+        offsets = [
+            confluent_kafka.TopicPartition(topic, number, mark)
+            for (topic, number), mark in marks.items()
+            if (topic, number) in self._owned
+        ]
+        if offsets:
+            consumer.commit(offsets=offsets, asynchronous=True)
+
+
+def consumer_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return librdkafka settings that lose nothing, over which `given` (brokers, group) is laid."""
+    return {
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+        "allow.auto.create.topics": False,
+        "partition.assignment.strategy": "range",
+        "session.timeout.ms": 10_000,
+        "topic.metadata.refresh.interval.ms": 2_000,
+        "fetch.wait.max.ms": 20,
+        "fetch.queue.backoff.ms": 5,
+        "queued.min.messages": 20_000,
+        "queued.max.messages.kbytes": 32_768,
+        "fetch.message.max.bytes": 16 << 20,
+        "log_level": 3,
+        **given,
+    }
+
+
+def group(messages: Sequence[Any], *, generation: int) -> list[RecordBatch]:
+    """Split what one poll returned into batches of one partition each.
+
+    Raises:
+        CorruptionError: the broker no longer has what is wanted: a hole, never to be skipped in silence.
+        TransientError: any other error of the consumer.
+    """
+    by_partition: dict[Partition, list[Record]] = {}
+    for message in messages:
+        if message.error() is not None:
+            _raise_unless_harmless(message.error())
+            continue
+        by_partition.setdefault((message.topic(), message.partition()), []).append(
+            Record(
+                message.offset(),
+                message.timestamp()[1],
+                message.key(),
+                message.value(),
+                tuple((name, value or b"") for name, value in message.headers() or ()),
+            )
+        )
+    return [RecordBatch(topic, number, records, generation) for (topic, number), records in by_partition.items()]
+
+
+_HOLES: Final = frozenset(
+    {
+        confluent_kafka.KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - librdkafka's names of its own errors begin so
+        confluent_kafka.KafkaError.OFFSET_OUT_OF_RANGE,
+    }
+)
+_HARMLESS: Final = frozenset(
+    {
+        confluent_kafka.KafkaError._PARTITION_EOF,  # noqa: SLF001
+        confluent_kafka.KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        confluent_kafka.KafkaError._TRANSPORT,  # noqa: SLF001
+        confluent_kafka.KafkaError.UNKNOWN_TOPIC_OR_PART,
+        confluent_kafka.KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+    }
+)
+
+
+def _raise_unless_harmless(error: Any) -> None:
+    if error.code() in _HOLES:
+        raise CorruptionError(
+            f"records this worker still needs are gone from Kafka: {error.str()}",
+            hint="retention outran the backup: take a new snapshot (a new epoch) and see the gap ledger",
+        )
+    if error.code() not in _HARMLESS:
+        raise TransientError(f"reading from Kafka failed: {error.str()}", hint="is the broker up and reachable?")

@@ -1,0 +1,103 @@
+"""Producing in batches: everything delivered, or an error that stops the worker.
+
+`flush` is the only proof of delivery. A timed-out record leaves a gap even with an idempotent
+producer, so any failed delivery is fatal here: the worker exits, and begins again where its state stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import confluent_kafka
+
+from schemas.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from streams.records import Outgoing
+
+_FLUSH_SECONDS: Final = 30.0
+
+
+class BatchProducer(Protocol):
+    """Writes records durably (acks=all). One caller at a time; order is kept within a partition."""
+
+    async def deliver(self, records: Sequence[Outgoing]) -> None:
+        """Return when every record is on its topic.
+
+        Raises:
+            TransientError: at least one may not be; the caller must not go on as if it were.
+        """
+        ...
+
+
+class KafkaProducer:
+    """The idempotent producer of librdkafka, driven from a thread of its own."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._producer = confluent_kafka.Producer(producer_settings(settings))
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="producer")
+        self._failures: list[str] = []
+
+    async def deliver(self, records: Sequence[Outgoing]) -> None:
+        """See `BatchProducer.deliver`."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._deliver, records)
+
+    def close(self) -> None:
+        """Flush for a bounded time and let the thread go."""
+        self._thread.submit(self._producer.flush, _FLUSH_SECONDS)
+        self._thread.shutdown(wait=True)
+
+    def _deliver(self, records: Sequence[Outgoing]) -> None:
+        for record in records:
+            self._produce(record)
+        left = self._producer.flush(_FLUSH_SECONDS)
+        if left or self._failures:
+            reason = (
+                self._failures[0] if self._failures else f"{left} records not acknowledged in {_FLUSH_SECONDS:.0f} s"
+            )
+            raise TransientError(
+                f"Kafka did not take all records: {reason}", hint="is the broker up? the worker will begin again"
+            )
+
+    def _produce(self, record: Outgoing) -> None:
+        topic, partition, key, value, headers = record
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    value=value,
+                    key=key,
+                    partition=-1 if partition is None else partition,
+                    headers=list(headers),
+                    on_delivery=self._on_failure,
+                )
+            except BufferError:
+                self._producer.poll(_FLUSH_SECONDS)
+            else:
+                return
+
+    def _on_failure(self, error: Any, _message: Any) -> None:
+        if error is not None:
+            self._failures.append(error.str())
+
+
+def producer_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return librdkafka settings that lose nothing, over which `given` (brokers) is laid."""
+    return {
+        "acks": "all",
+        "enable.idempotence": True,
+        "enable.gapless.guarantee": True,
+        "partitioner": "murmur2_random",
+        "delivery.report.only.error": True,
+        "linger.ms": 0,
+        "compression.type": "lz4",
+        "message.max.bytes": 16 << 20,
+        "delivery.timeout.ms": 25_000,
+        "queue.buffering.max.kbytes": 65_536,
+        "log_level": 3,
+        **given,
+    }

@@ -1,0 +1,147 @@
+"""The router: batches of a capture log in, backup topics out, the state kept between.
+
+A batch is one transaction of the state: decided, delivered, remembered, in this order. Dying
+anywhere in it means that the batch is routed again, under the same positions. The frontier is
+announced only with nothing outstanding, so it never claims a record that is not on its topic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from schemas import codec
+from schemas.topics import BACKUP_TOPICS, parse_capture_topic
+from streams.records import Outgoing
+from streams.routing import SourceRouting
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Mapping, Sequence
+
+    from schemas.mapping import TableMapping
+    from streams.intake import Partition
+    from streams.produce import BatchProducer
+    from streams.records import Record, RecordBatch
+    from streams.state import Progress, RouterState
+
+FRONTIER_EVERY_SECONDS: Final = 0.05
+
+
+class Router:
+    """Routes the batches of any number of sources, one at a time."""
+
+    def __init__(
+        self,
+        *,
+        mapping: TableMapping,
+        state: RouterState,
+        producer: BatchProducer,
+        partitions: int,
+        now: Callable[[], dt.datetime],
+    ) -> None:
+        self._mapping, self._state, self._producer = mapping, state, producer
+        self._partitions, self._now = partitions, now
+        self._routings: dict[tuple[str, int], SourceRouting] = {}
+        self._announced: dict[tuple[str, int], int] = {}
+        self._assigned: set[Partition] = set()
+        self._one_at_a_time = asyncio.Lock()
+        self.routed = 0
+
+    @property
+    def dead_letters(self) -> int:
+        """Return how many records became dead letters."""
+        return sum(routing.dead_letters for routing in self._routings.values())
+
+    async def route(self, batch: RecordBatch) -> int:
+        """Route a batch and return how many records were produced; on any error nothing is remembered.
+
+        Records before the remembered offset are passed over; a batch that leaves a gap is our mistake.
+        """
+        source, epoch = parse_capture_topic(batch.topic)
+        async with self._one_at_a_time:
+            progress = self._state.progress(source, epoch)
+            records = [each for each in batch.records if progress is None or each.offset >= progress.next_offset]
+            if not records:
+                return 0
+            outgoing = await self._route(source, epoch, batch.topic, records, progress)
+        self.routed += len(outgoing)
+        return len(outgoing)
+
+    async def _route(
+        self,
+        source: str,
+        epoch: int,
+        topic: str,
+        records: Sequence[Record],
+        progress: Progress | None,
+    ) -> list[Outgoing]:
+        with self._state.one_batch():
+            outgoing, committed_us = self._routing(source, epoch, topic).decide(
+                records, committed_us=progress.committed_us if progress else 0, now=self._now()
+            )
+            await self._producer.deliver(outgoing)
+            self._state.advance(source, epoch, next_offset=records[-1].offset + 1, committed_us=committed_us)
+        return outgoing
+
+    async def announce_frontiers(self) -> int:
+        """Tell every partition of every backup topic how far each source has been routed; return how many moved."""
+        async with self._one_at_a_time:
+            moved = {
+                key: progress
+                for key in self._routings
+                if (progress := self._state.progress(*key)) is not None
+                and self._announced.get(key) != progress.next_offset
+            }
+            if moved:
+                await self._producer.deliver(
+                    [record for key, progress in moved.items() for record in self._frontiers(key, progress)]
+                )
+            self._announced.update({key: progress.next_offset for key, progress in moved.items()})
+        return len(moved)
+
+    async def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Return where to begin: see `streams.intake.Watermarks`."""
+        self._assigned = set(partitions)
+        for topic, _ in partitions:
+            self._routing(*parse_capture_topic(topic), topic)
+        return await self.next_offsets()
+
+    async def revoked(self, partitions: Sequence[Partition]) -> None:
+        """Wait for the batch in flight: what comes later of these partitions is routed by another."""
+        async with self._one_at_a_time:
+            self._assigned -= set(partitions)
+            for topic, _ in partitions:
+                self._routings.pop(parse_capture_topic(topic), None)
+
+    async def next_offsets(self) -> Mapping[Partition, int]:
+        """Return the next offset of each assigned partition that has one."""
+        found = {each: self._state.progress(*parse_capture_topic(each[0])) for each in self._assigned}
+        return {each: progress.next_offset for each, progress in found.items() if progress is not None}
+
+    def _routing(self, source: str, epoch: int, topic: str) -> SourceRouting:
+        if (source, epoch) not in self._routings:
+            self._routings[source, epoch] = SourceRouting(
+                source=source,
+                epoch=epoch,
+                mapping=self._mapping,
+                state=self._state,
+                partitions=self._partitions,
+                topic=topic,
+            )
+        return self._routings[source, epoch]
+
+    def _frontiers(self, key: tuple[str, int], progress: Progress) -> list[Outgoing]:
+        value = codec.encode(
+            "Frontier",
+            {
+                "source": key[0],
+                "epoch": key[1],
+                "position": progress.next_offset - 1,
+                "lsn": progress.whole_lsn,
+                "committed_at": progress.committed_us,
+            },
+        )
+        return [
+            Outgoing(topic, partition, None, value) for topic in BACKUP_TOPICS for partition in range(self._partitions)
+        ]

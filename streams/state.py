@@ -1,0 +1,196 @@
+"""What a router must remember between two records, on disk: one SQLite file beside the position.
+
+Position, order, membership and calendar move together in one transaction, after every
+record of a batch is on its backup topic. A crash therefore finds the state behind the topics, never
+ahead of them: what is routed again carries the same positions, and the sinks drop it. A lost file
+is rebuilt by reading the capture topics from their beginning.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import datetime as dt
+import sqlite3
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import orjson
+
+from connectors.log_order import LogOrder
+from schemas.backup import Residency
+from schemas.wedding import Wedding
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator, Sequence
+
+_MEMBERS_CACHED_MAX: Final = 50_000
+"""Parents held in memory; 3,000,000 in a dict cost 580 MB, so the rest stays on disk."""
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS sources (
+    source TEXT, epoch INTEGER, next_offset INTEGER NOT NULL, whole_lsn INTEGER NOT NULL,
+    transaction_order INTEGER NOT NULL, committed_us INTEGER NOT NULL, PRIMARY KEY (source, epoch)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS members (parent BLOB PRIMARY KEY, wedding TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calendar (
+    wedding TEXT PRIMARY KEY, day TEXT, venue_zone TEXT, residency TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS deliveries (
+    row BLOB PRIMARY KEY, wedding TEXT NOT NULL, due TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deliveries_by_wedding ON deliveries (wedding);
+CREATE TABLE IF NOT EXISTS waiting (
+    parent BLOB, source TEXT, epoch INTEGER, position INTEGER, change BLOB NOT NULL,
+    PRIMARY KEY (parent, source, epoch, position)) WITHOUT ROWID;
+"""
+
+
+class Progress(NamedTuple):
+    """How far one source has been routed; `committed_us` is its last whole commit's time."""
+
+    next_offset: int
+    committed_us: int
+    whole_lsn: int
+
+
+class RouterState:
+    """One router's memory. Not shared between threads; one batch at a time."""
+
+    def __init__(self, path: pathlib.Path | str) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+        self._orders: dict[tuple[str, int], LogOrder] = {}
+        self._members: collections.OrderedDict[bytes, str] = collections.OrderedDict()
+        self._weddings = dict(self._load_calendar())
+
+    @contextlib.contextmanager
+    def one_batch(self) -> Iterator[None]:
+        """Make all that is remembered inside one transaction; an error forgets it, and what was cached."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            self._forget_cached()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def progress(self, source: str, epoch: int) -> Progress | None:
+        """Return how far a source has come, or None for a new one."""
+        row = self._db.execute(
+            "SELECT next_offset, committed_us, whole_lsn FROM sources WHERE source = ? AND epoch = ?", (source, epoch)
+        ).fetchone()
+        return Progress(*row) if row else None
+
+    def advance(self, source: str, epoch: int, *, next_offset: int, committed_us: int) -> None:
+        """Remember the next offset wanted, and the order as it stands."""
+        order = self.order(source, epoch)
+        self._db.execute(
+            "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?)",
+            (source, epoch, next_offset, order.whole_lsn, order.order, committed_us),
+        )
+
+    def order(self, source: str, epoch: int) -> LogOrder:
+        """Return how far a source's log has been read; `advance` keeps what changes in it."""
+        if (source, epoch) not in self._orders:
+            row = self._db.execute(
+                "SELECT whole_lsn, transaction_order FROM sources WHERE source = ? AND epoch = ?", (source, epoch)
+            ).fetchone()
+            whole_lsn, order = row or (0, 0)
+            self._orders[source, epoch] = LogOrder(whole_lsn=whole_lsn, order=order)
+        return self._orders[source, epoch]
+
+    def wedding_of(self, parent: bytes) -> str | None:
+        """Return the wedding of a parent row (named by `parent_name`), or None."""
+        if parent in self._members:
+            return self._members[parent]
+        row = self._db.execute("SELECT wedding FROM members WHERE parent = ?", (parent,)).fetchone()
+        if row is None:
+            return None
+        self._cache_member(parent, row[0])
+        return str(row[0])
+
+    def remember_member(self, parent: bytes, wedding: str) -> None:
+        """Remember a parent row's wedding; it outlives the row, since its children's DELETEs come later."""
+        if self._members.get(parent) != wedding:
+            self._db.execute("INSERT OR REPLACE INTO members VALUES (?, ?)", (parent, wedding))
+            self._cache_member(parent, wedding)
+
+    def wedding(self, wedding: str) -> Wedding | None:
+        """Return a line of the calendar."""
+        return self._weddings.get(wedding)
+
+    def remember_wedding(self, line: Wedding) -> None:
+        """Write a line of the calendar; its deliveries are kept apart."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO calendar VALUES (?, ?, ?, ?)",
+            (line.wedding, line.day and line.day.isoformat(), line.venue_zone, line.residency.value),
+        )
+        self._reload(line.wedding)
+
+    def remember_delivery(self, row: bytes, wedding: str, due: dt.date | None) -> None:
+        """Write when something is promised to a wedding's people; None takes the promise back."""
+        if due is None:
+            self._db.execute("DELETE FROM deliveries WHERE row = ?", (row,))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?)", (row, wedding, due.isoformat()))
+        self._reload(wedding)
+
+    def wait_for_parent(self, parent: bytes, source: str, epoch: int, position: int, change: bytes) -> None:
+        """Keep a change whose parent is unknown, so that it can be sealed again under its wedding."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?, ?)", (parent, source, epoch, position, change)
+        )
+
+    def take_waiting(self, parent: bytes) -> list[bytes]:
+        """Return and forget the changes that waited for this parent, in order."""
+        rows = self._db.execute(
+            "SELECT change FROM waiting WHERE parent = ? ORDER BY epoch, position", (parent,)
+        ).fetchall()
+        if rows:
+            self._db.execute("DELETE FROM waiting WHERE parent = ?", (parent,))
+        return [row[0] for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """Return how much is remembered, by table."""
+        tables = ("members", "calendar", "deliveries", "waiting")
+        return {table: self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+    def _cache_member(self, parent: bytes, wedding: str) -> None:
+        self._members[parent] = wedding
+        if len(self._members) > _MEMBERS_CACHED_MAX:
+            self._members.popitem(last=False)
+
+    def _forget_cached(self) -> None:
+        self._orders.clear()
+        self._members.clear()
+        self._weddings = dict(self._load_calendar())
+
+    def _load_calendar(self, wedding: str | None = None) -> Iterator[tuple[str, Wedding]]:
+        where, bound = ("WHERE wedding = ?", (wedding,)) if wedding is not None else ("", ())
+        due: dict[str, set[dt.date]] = collections.defaultdict(set)
+        for name, day in self._db.execute(f"SELECT wedding, due FROM deliveries {where}", bound):
+            due[name].add(dt.date.fromisoformat(day))
+        for name, day, zone, residency in self._db.execute(f"SELECT * FROM calendar {where}", bound):
+            yield (
+                name,
+                Wedding(
+                    wedding=name,
+                    day=day and dt.date.fromisoformat(day),
+                    venue_zone=zone,
+                    residency=Residency(residency),
+                    deliveries_due=frozenset(due[name]),
+                ),
+            )
+
+    def _reload(self, wedding: str) -> None:
+        self._weddings.update(self._load_calendar(wedding))
+
+
+def parent_name(table: str, values: Sequence[object]) -> bytes:
+    """Return the name under which a parent row is remembered: its table and its referenced values."""
+    return orjson.dumps([table, *values])
