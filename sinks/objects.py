@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 import blake3
 import pyfastcdc
 
+from connectors.folder import version_of
 from schemas.errors import ConfigError, CorruptionError, TransientError
 
 if TYPE_CHECKING:
@@ -74,13 +75,8 @@ class FolderObjects:
             ) from error
 
 
-def folder_version(stat: os.stat_result) -> str:
-    """Return what names a version of a file."""
-    return f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}"
-
-
 def _check(file: object, notice: ObjectNotice) -> None:
-    if folder_version(os.fstat(file.fileno())) != notice.version:  # type: ignore[attr-defined]
+    if version_of(os.fstat(file.fileno())) != notice.version:  # type: ignore[attr-defined]
         raise CorruptionError(
             "the object has changed since it was announced", hint="its newer version is announced too"
         )

@@ -100,6 +100,12 @@ class Router:
             self._announced.update({key: progress.next_offset for key, progress in moved.items()})
         return len(moved)
 
+    async def announce_for_ever(self) -> None:
+        """Announce frontiers every 50 ms."""
+        while True:
+            await asyncio.sleep(FRONTIER_EVERY_SECONDS)
+            await self.announce_frontiers()
+
     async def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Return where to begin: see `streams.intake.Watermarks`."""
         self._assigned = set(partitions)

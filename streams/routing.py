@@ -69,7 +69,10 @@ class SourceRouting:
             yield self._object(record, now)
             return
         captured = debezium.parse(record.value)
-        if isinstance(captured, Notice) or self._state.order(self._source, self._epoch).is_repeated(captured):
+        if isinstance(captured, Notice):
+            yield from self._notice(captured, record, now)
+            return
+        if self._state.order(self._source, self._epoch).is_repeated(captured):
             return
         if isinstance(captured, Boundary):
             yield from self._boundary(captured, record, now)
@@ -77,6 +80,12 @@ class SourceRouting:
             yield from self._change(captured, record, now)
         else:
             self._committed_us = max(self._committed_us, captured.committed_us)
+
+    def _notice(self, notice: Notice, record: Record, now: dt.datetime) -> Iterator[Outgoing]:
+        """Pass on that a table's copy is complete: restore must know from where on it has every row."""
+        if notice.fields.get("type") == "TABLE_SCAN_COMPLETED":
+            table = str((notice.fields.get("additional_data") or {}).get("scanned_collection", ""))
+            yield self._outgoing(record, PLATFORM, now, kind="snapshot", table=table, committed_at=self._committed_us)
 
     def _boundary(self, boundary: Boundary, record: Record, now: dt.datetime) -> Iterator[Outgoing]:
         # END has whole milliseconds, its rows microseconds of the same commit.

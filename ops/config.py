@@ -1,0 +1,208 @@
+"""Settings: one TOML file, over it the environment (`WEDSYNC_STACK__KAFKA_PORT=9092`).
+
+Secrets come from the environment or from files, never from flags. What is wrong is named in one line.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import pathlib
+from typing import Annotated, Any, Final
+
+import pydantic
+import pydantic_settings
+
+from schemas.errors import ConfigError
+
+DEFAULT_FILE: Final = pathlib.Path("wedsync.toml")
+PREFIX: Final = "WEDSYNC_"
+_Port = Annotated[int, pydantic.Field(ge=0, le=65535)]
+_Seconds = Annotated[float, pydantic.Field(gt=0, le=86400)]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class StackSection(_Section):
+    """The local stack: ports (0 = free ones) and heaps in MiB."""
+
+    kafka_port: _Port = 0
+    connect_port: _Port = 0
+    postgres_port: _Port = 0
+    kafka_heap_mib: Annotated[int, pydantic.Field(ge=192)] = 384
+    connect_heap_mib: Annotated[int, pydantic.Field(ge=256)] = 448
+
+
+class SourceSection(_Section):
+    """The protected database; an empty URL means database `name` of the local stack's Postgres."""
+
+    url: str = ""
+    database: str = "platform"
+    heartbeat_ms: Annotated[int, pydantic.Field(ge=100, le=60000)] = 1000
+
+
+class ObjectsSection(_Section):
+    """The folder of stored objects; `folder` empty means `<state>/objects`."""
+
+    folder: str = ""
+    bucket: str = "objects"
+    settle_ms: Annotated[int, pydantic.Field(ge=0, le=60000)] = 30
+    sweep_seconds: _Seconds = 10.0
+
+
+class StoreSection(_Section):
+    """One store. `domain` is what fails as one; two copies never share it."""
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9-]{1,40}$")]
+    folder: str = ""
+    provider: str = "folder"
+    region: str = ""
+    domain: str = ""
+    is_eu: bool = False
+
+
+class WindowsSection(_Section):
+    """When a group commit closes, in milliseconds."""
+
+    critical_ms: Annotated[int, pydantic.Field(ge=0, le=5000)] = 20
+    high_ms: Annotated[int, pydantic.Field(ge=0, le=30000)] = 100
+    standard_ms: Annotated[int, pydantic.Field(ge=0, le=120000)] = 250
+
+
+class ArchiveSection(_Section):
+    """Backup topics and stores."""
+
+    partitions: Annotated[int, pydantic.Field(ge=1, le=1024)] = 2
+    checkpoint_seconds: _Seconds = 5.0
+    store_retry_seconds: _Seconds = 5.0
+    windows: WindowsSection = WindowsSection()
+    stores: tuple[StoreSection, ...] = ()
+
+
+class Settings(pydantic_settings.BaseSettings):
+    """All settings; see `render_reference` for the list with defaults."""
+
+    model_config = pydantic_settings.SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    state_dir: pathlib.Path = pathlib.Path(".wedsync")
+    stack: StackSection = StackSection()
+    source: SourceSection = SourceSection()
+    objects: ObjectsSection = ObjectsSection()
+    archive: ArchiveSection = ArchiveSection()
+    mapping: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[pydantic_settings.BaseSettings],
+        init_settings: pydantic_settings.PydanticBaseSettingsSource,
+        env_settings: pydantic_settings.PydanticBaseSettingsSource,
+        **_others: pydantic_settings.PydanticBaseSettingsSource,
+    ) -> tuple[pydantic_settings.PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        del settings_cls
+        return env_settings, init_settings
+
+    @property
+    def objects_folder(self) -> pathlib.Path:
+        """Return the folder whose files are protected."""
+        return pathlib.Path(self.objects.folder) if self.objects.folder else self.state_dir / "objects"
+
+    @property
+    def catalog_file(self) -> pathlib.Path:
+        """Return the catalog's file."""
+        return self.state_dir / "catalog" / "catalog.db"
+
+    @property
+    def master_key_file(self) -> pathlib.Path:
+        """Return the master key's file."""
+        return self.state_dir / "keys" / "master.key"
+
+    @property
+    def stores(self) -> tuple[StoreSection, ...]:
+        """Return the stores: those of the settings, or the demo's eight folders."""
+        return self.archive.stores or default_stores(self.state_dir)
+
+    @property
+    def store_retry(self) -> dt.timedelta:
+        """Return how long a failed store is left alone."""
+        return dt.timedelta(seconds=self.archive.store_retry_seconds)
+
+
+_DEFAULT_STORES: Final = (
+    ("aws-us-east-1", "aws", "us-east-1", False),
+    ("aws-eu-west-1", "aws", "eu-west-1", True),
+    ("gcs-europe-west3", "gcs", "europe-west3", True),
+    ("azure-westeurope", "azure", "westeurope", True),
+    ("b2-eu-central-003", "b2", "eu-central-003", True),
+    ("wasabi-eu-south-1", "wasabi", "eu-south-1", True),
+    ("gcs-us-west1", "gcs", "us-west1", False),
+    ("wasabi-ap-southeast-1", "wasabi", "ap-southeast-1", False),
+)
+"""Eight folders on one disk that stand for eight locations, five of them in the EU."""
+
+
+def default_stores(state_dir: pathlib.Path) -> tuple[StoreSection, ...]:
+    """Return the embedded default: eight folders below the state folder."""
+    return tuple(
+        StoreSection(
+            name=name,
+            folder=str(state_dir / "stores" / name),
+            provider=provider,
+            region=region,
+            domain=f"{provider}:{region}",
+            is_eu=is_eu,
+        )
+        for name, provider, region, is_eu in _DEFAULT_STORES
+    )
+
+
+def load_settings(path: pathlib.Path | None = None, **overrides: Any) -> Settings:
+    """Return the settings of a file (default `wedsync.toml`, if it is there) and the environment.
+
+    Raises:
+        ConfigError: one line that names the first wrong setting.
+    """
+    import tomllib  # noqa: PLC0415 - `--help` must not pay for it
+
+    wanted = path or pathlib.Path(os.environ.get(f"{PREFIX}CONFIG", DEFAULT_FILE))
+    values: dict[str, Any] = {}
+    if wanted.exists():
+        try:
+            values = tomllib.loads(wanted.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"{wanted} is not TOML: {error}", hint="compare it with what `wedsync-backup init` writes"
+            ) from error
+    elif path is not None or f"{PREFIX}CONFIG" in os.environ:
+        raise ConfigError(f"the settings file {wanted} does not exist", hint="`wedsync-backup init` writes one")
+    try:
+        settings = Settings(**{**values, **overrides})
+    except pydantic.ValidationError as error:
+        raise _one_line(error, wanted) from error
+    _check_stores(settings)
+    return settings
+
+
+def _one_line(error: pydantic.ValidationError, path: pathlib.Path) -> ConfigError:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    variable = PREFIX + "__".join(str(part).upper() for part in first["loc"])
+    return ConfigError(f"setting {name}: {first['msg']}", hint=f"correct it in {path} or in {variable}")
+
+
+def _check_stores(settings: Settings) -> None:
+    names = [store.name for store in settings.stores]
+    if len(set(names)) != len(names):
+        raise ConfigError("setting archive.stores: two stores have the same name", hint="names must differ")
+    for what, stores in (("", settings.stores), ("EU ", [store for store in settings.stores if store.is_eu])):
+        domains = {store.domain or store.name for store in stores}
+        if len(domains) < 3:  # noqa: PLR2004 - protected means three
+            raise ConfigError(
+                f"setting archive.stores: {len(domains)} {what}failure domains, protected means copies in 3",
+                hint="add stores, or give them a `domain` of their own if they fail independently",
+            )

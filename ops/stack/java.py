@@ -1,0 +1,39 @@
+"""How every JVM of the stack is started: small heap, quick start, dies rather than limps. Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Where a JVM of ours writes its log: standard output, which the supervisor sends to a file per process.
+LOG4J_CONFIG: Final = Path(__file__).with_name("log4j2.properties")
+
+# Serial collector: on two cores it costs less memory and starts sooner than G1.
+# A JVM out of memory must exit, so that the supervisor restarts it, instead of going on half dead.
+_FLAGS: Final = (
+    "-XX:+UseSerialGC",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Xshare:auto",
+    "-Djava.awt.headless=true",
+    "-Djava.net.preferIPv4Stack=true",
+)
+
+
+def java_command(
+    main_class: str, arguments: Sequence[str], *, classpath: Path, heap_mib: int, flags: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the command line of one JVM; `classpath` is a folder of jars."""
+    return (
+        "java",
+        f"-Xmx{heap_mib}m",
+        *_FLAGS,
+        *flags,
+        f"-Dlog4j2.configurationFile={LOG4J_CONFIG}",
+        "-cp",
+        f"{classpath}/*",
+        main_class,
+        *arguments,
+    )

@@ -1,0 +1,295 @@
+"""From a captured value to the text Postgres reads back as the very same value. Pure.
+
+A captured value is what Debezium's Postgres connector puts into JSON (schemas off, `decimal.handling.mode=string`,
+`binary.handling.mode=base64`, `interval.handling.mode=string`, `time.precision.mode=microseconds`). The column's
+type comes from the database that takes the row. The law here: exact or refused, never altered in silence.
+What cannot be exact whatever we do (a time's zone, the length of a varying bit string) is refused by its type.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import functools
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MICROSECONDS_PER_DAY: Final = 86_400_000_000
+DATE_INFINITIES: Final = {2_146_033_979: "infinity", -2_147_472_691: "-infinity"}
+TIMESTAMP_INFINITIES: Final = {2**63 - 1: "infinity", -(2**63): "-infinity"}
+# Postgres' first timestamp, 4713-11-24 BC: a smaller number is one beyond 64 bits that came round from below.
+TIMESTAMP_FIRST_US: Final = -210_866_803_200_000_000
+UNAVAILABLE: Final = "__debezium_unavailable_value"
+UNAVAILABLE_FORMS: Final = (UNAVAILABLE, base64.b64encode(UNAVAILABLE.encode()).decode(), [UNAVAILABLE])
+NAMED_NUMBERS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
+NUMERIC_NAMES: Final = {"POSITIVE_INFINITY": "Infinity", "NEGATIVE_INFINITY": "-Infinity", "NAN": "NaN"}
+DECIMAL: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+INTERVAL: Final = re.compile(
+    r"P(-?\d+Y)?(-?\d+M)?(-?\d+D)?(T(-?\d+H)?(-?\d+M)?(-?\d+(\.\d{1,6})?S)?)?",
+    re.ASCII,
+)
+INSTANT: Final = re.compile(
+    r"([+-]?\d{4,})-(\d\d-\d\d)T(\d\d:\d\d:\d\d(?:\.\d{1,6})?)Z",
+    re.ASCII,
+)
+TYPE_TEXT: Final = re.compile(r"(?P<head>.*?)\((?P<modifier>[\d, -]+)\)(?P<tail>.*)", re.ASCII | re.DOTALL)
+INTEGER_BITS: Final = {"smallint": 16, "integer": 32, "bigint": 64}
+EXTENSION_TEXTS: Final = ("citext", "ltree")
+ENUM, RANGE, BASE = "e", "r", "b"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnType:
+    """A column's type: its name without modifiers, its first modifier, and the kind `pg_type.typtype` gives.
+
+    For an array all three describe the element.
+    """
+
+    name: str
+    modifier: int | None = None
+    kind: str = BASE
+    is_array: bool = False
+
+
+@functools.lru_cache(maxsize=4096)
+def column_type(text: str, *, kind: str = BASE) -> ColumnType:
+    """Read a type as `format_type` writes it (`numeric(12,2)[]`); `kind` is that of the type, or of its element.
+
+    A domain is read as the type under it: the caller resolves it.
+    """
+    is_array = text.endswith("[]")
+    bare = text.removesuffix("[]")
+    match = TYPE_TEXT.fullmatch(bare) if kind == BASE else None
+    modifier = int(match["modifier"].split(",")[0]) if match else None
+    name = " ".join(f"{match['head']} {match['tail']}".split()) if match else bare
+    if name.startswith("interval "):  # `interval day to second` differs in what it keeps, not in its text
+        name = "interval"
+    if name.rpartition(".")[2] in EXTENSION_TEXTS:
+        name = name.rpartition(".")[2]
+    return ColumnType(name=name, modifier=modifier, kind=kind, is_array=is_array)
+
+
+def to_pg_text(value: Any, target: ColumnType | str) -> str | None:
+    """Return the text form of a captured value for a column of type `target`; None is NULL.
+
+    Raises:
+        FormatError: this value cannot become that type exactly; the message names the type, never the value.
+    """
+    wanted = column_type(target) if isinstance(target, str) else target
+    if value is None:
+        return None
+    if value in UNAVAILABLE_FORMS:
+        raise FormatError(
+            f"a large {wanted.name} value was not captured", hint="its table needs REPLICA IDENTITY FULL: run `init`"
+        )
+    if wanted.is_array:
+        return _array(value, wanted)
+    return _scalar(value, wanted)
+
+
+def _scalar(value: Any, wanted: ColumnType) -> str:
+    if wanted.kind in (ENUM, RANGE):
+        return _as_it_is(value, wanted)
+    convert = CONVERTERS.get(wanted.name)
+    if wanted.kind != BASE or convert is None:
+        raise FormatError(f"type {wanted.name} has no exact text form here", hint="exclude the column, or cast it")
+    return convert(value, wanted)
+
+
+def _array(value: Any, wanted: ColumnType) -> str:
+    if not isinstance(value, list):
+        raise _mismatch(value, wanted)
+    if any(isinstance(element, list) for element in value):
+        raise FormatError(
+            f"an array of {wanted.name} arrays came through capture, which mangles nested arrays",
+            hint="keep the column one-dimensional (a CHECK on array_ndims), or store jsonb",
+        )
+    return "{" + ",".join("NULL" if element is None else _quoted(_scalar(element, wanted)) for element in value) + "}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _mismatch(value: Any, wanted: ColumnType) -> FormatError:
+    """Say what kind of value came, never which: it may be anybody's secret."""
+    return FormatError(
+        f"a captured {type(value).__name__} is no {wanted.name}{'[]' if wanted.is_array else ''}",
+        hint="the column's type changed since, or the connector's settings are not ours: run `doctor`",
+    )
+
+
+def _as_it_is(value: Any, wanted: ColumnType) -> str:
+    if not isinstance(value, str):
+        raise _mismatch(value, wanted)
+    return value
+
+
+def _integer(value: Any, wanted: ColumnType) -> str:
+    bits = INTEGER_BITS.get(wanted.name, 33)  # an oid is unsigned: 33 bits hold it with its sign
+    if type(value) is not int or not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+        raise _mismatch(value, wanted)
+    return str(value)
+
+
+def _floating(value: Any, wanted: ColumnType) -> str:
+    """The shortest text that reads back as the same float; capture writes the infinite ones as texts."""
+    if isinstance(value, str) and value in NAMED_NUMBERS:
+        return value
+    if type(value) not in (float, int):
+        raise _mismatch(value, wanted)
+    return repr(value)
+
+
+def _decimal(value: Any, wanted: ColumnType) -> str:
+    """Digits as they came: a float has lost some already."""
+    if type(value) is int:
+        return str(value)
+    text = NUMERIC_NAMES.get(value, value) if isinstance(value, str) else None
+    if text is None or not (text in NAMED_NUMBERS or DECIMAL.fullmatch(text)):
+        raise _mismatch(value, wanted)
+    return text
+
+
+def _boolean(value: Any, wanted: ColumnType) -> str:
+    if not isinstance(value, bool):
+        raise _mismatch(value, wanted)
+    return "t" if value else "f"
+
+
+def _bytes(value: Any, wanted: ColumnType) -> str:
+    return "\\x" + _decoded(value, wanted).hex()
+
+
+def _decoded(value: Any, wanted: ColumnType) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise _mismatch(value, wanted) from error
+
+
+def _bits(value: Any, wanted: ColumnType) -> str:
+    """A fixed number of bits: capture sends them as little-endian bytes, and a single one as a boolean."""
+    width = wanted.modifier or 1
+    number = int(value) if isinstance(value, bool) else int.from_bytes(_decoded(value, wanted), "little")
+    if number.bit_length() > width:
+        raise _mismatch(value, wanted)
+    return f"{number:0{width}b}"
+
+
+def _date(value: Any, wanted: ColumnType) -> str:
+    if type(value) is not int:
+        raise _mismatch(value, wanted)
+    if value in DATE_INFINITIES:
+        return DATE_INFINITIES[value]
+    day, era = _calendar_day(value)
+    return day + era
+
+
+def _timestamp(value: Any, wanted: ColumnType) -> str:
+    if type(value) is not int:
+        raise _mismatch(value, wanted)
+    if value in TIMESTAMP_INFINITIES:
+        return TIMESTAMP_INFINITIES[value]
+    if value < TIMESTAMP_FIRST_US:
+        value += 2**64
+    days, microseconds = divmod(value, MICROSECONDS_PER_DAY)
+    day, era = _calendar_day(days)
+    return f"{day} {_clock(microseconds)}{era}"
+
+
+def _time(value: Any, wanted: ColumnType) -> str:
+    if type(value) is not int or not 0 <= value <= MICROSECONDS_PER_DAY:
+        raise _mismatch(value, wanted)
+    return _clock(value)
+
+
+def _instant(value: Any, wanted: ColumnType) -> str:
+    if value in ("infinity", "-infinity"):
+        return str(value)
+    match = INSTANT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise _mismatch(value, wanted)
+    year, era = _year(int(match[1]))
+    return f"{year}-{match[2]} {match[3]}+00{era}"
+
+
+def _interval(value: Any, wanted: ColumnType) -> str:
+    if not isinstance(value, str) or not INTERVAL.fullmatch(value) or value[-1] in "PT":
+        raise _mismatch(value, wanted)
+    return value
+
+
+def _point(value: Any, wanted: ColumnType) -> str:
+    if not isinstance(value, dict) or not {"x", "y"} <= value.keys():
+        raise _mismatch(value, wanted)
+    return f"({_floating(value['x'], wanted)},{_floating(value['y'], wanted)})"
+
+
+def _time_with_zone(value: Any, wanted: ColumnType) -> str:
+    """Capture turned it to UTC: what the zone was, nobody knows any more."""
+    raise FormatError(
+        f"a captured {type(value).__name__} for {wanted.name} has lost its zone",
+        hint="use `time` with a zone name, or timestamptz",
+    )
+
+
+def _varying_bits(value: Any, wanted: ColumnType) -> str:
+    """Capture sends whole bytes: leading zeros are gone or made up."""
+    raise FormatError(f"a captured {type(value).__name__} for {wanted.name} has lost its length", hint="use bit(n)")
+
+
+def _calendar_day(days: int) -> tuple[str, str]:
+    """Return `YYYY-MM-DD` and the era of a day counted from 1970-01-01, over all of Postgres' range.
+
+    The proleptic Gregorian calendar, reckoned in eras of 400 years that begin on the first of March.
+    """
+    era, day_of_era = divmod(days + 719_468, 146_097)
+    year_of_era = (day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    month_from_march = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * month_from_march + 2) // 5 + 1
+    month = month_from_march + 3 if month_from_march < 10 else month_from_march - 9  # noqa: PLR2004 - January and February
+    year, bc = _year(year_of_era + era * 400 + (month <= 2))  # noqa: PLR2004 - belong to the next year
+    return f"{year}-{month:02d}-{day:02d}", bc
+
+
+def _year(year: int) -> tuple[str, str]:
+    """There is no year 0 in Postgres: ISO's 0 is 1 BC."""
+    return (f"{year:04d}", "") if year > 0 else (f"{1 - year:04d}", " BC")
+
+
+def _clock(microseconds: int) -> str:
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return f"{clock}.{fraction:06d}" if fraction else clock
+
+
+TEXTS: Final = (
+    *("text", "character varying", "character", "bpchar", '"char"', "name", "uuid", "xml", *EXTENSION_TEXTS),
+    *("json", "jsonb", "inet", "cidr", "macaddr", "macaddr8", "tsvector"),
+)
+CONVERTERS: Final[dict[str, Callable[[Any, ColumnType], str]]] = {
+    **dict.fromkeys(TEXTS, _as_it_is),
+    **dict.fromkeys((*INTEGER_BITS, "oid"), _integer),
+    **dict.fromkeys(("real", "double precision"), _floating),
+    **dict.fromkeys(("numeric", "money"), _decimal),
+    "boolean": _boolean,
+    "bytea": _bytes,
+    "bit": _bits,
+    "bit varying": _varying_bits,
+    "date": _date,
+    "timestamp without time zone": _timestamp,
+    "timestamp with time zone": _instant,
+    "time without time zone": _time,
+    "time with time zone": _time_with_zone,
+    "interval": _interval,
+    "point": _point,
+}

@@ -1,0 +1,1 @@
+"""Tests: what each promise means, said by running it."""

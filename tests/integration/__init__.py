@@ -1,0 +1,1 @@
+"""Tests on the real stack: Postgres, Kafka and Kafka Connect."""

@@ -1,0 +1,1 @@
+"""Tests without an engine: pure decisions, and small processes of our own."""

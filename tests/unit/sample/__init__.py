@@ -1,0 +1,1 @@
+"""What the sample platform plans, without a database."""
