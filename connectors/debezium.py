@@ -24,6 +24,10 @@ UNAVAILABLE: Final = "__debezium_unavailable_value"
 """Stands where an unchanged TOAST value was not sent; it must never be stored as if it were the data."""
 
 
+_UNAVAILABLE_FORMS: Final = (UNAVAILABLE, base64.b64encode(UNAVAILABLE.encode()).decode(), [UNAVAILABLE])
+"""As text, as the base64 of a bytea, as the only element of an array."""
+
+
 class Operation(enum.StrEnum):
     """Debezium's `op`, spelled out."""
 
@@ -163,4 +167,21 @@ def message_content(value: bytes) -> bytes:
 
 def is_unavailable(image: Image | None) -> bool:
     """Return whether a TOAST value is missing from the image: it may not be stored as data."""
-    return image is not None and UNAVAILABLE in image.values()
+    return image is not None and any(form in image.values() for form in _UNAVAILABLE_FORMS)
+
+
+def with_whole_images(change: Change) -> Change:
+    """Return the change with no TOAST value missing: an unchanged one is taken from the image before.
+
+    Raises:
+        FormatError: a value is missing and the image before does not have it either.
+    """
+    if not is_unavailable(change.after):
+        return change
+    before, after = change.before or {}, change.after or {}
+    missing = [name for name, value in after.items() if value in _UNAVAILABLE_FORMS]
+    if is_unavailable(before) or not before.keys() >= set(missing):
+        raise FormatError(
+            f"table {change.table}: unchanged TOAST values were not sent", hint="ALTER TABLE … REPLICA IDENTITY FULL"
+        )
+    return change._replace(after={**after, **{name: before[name] for name in missing}})

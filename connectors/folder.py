@@ -101,7 +101,7 @@ class FolderConnector:
 
     async def sweep(self) -> int:
         """Compare the whole listing with what is known, announce the difference, and return its size."""
-        listed = await asyncio.to_thread(lambda: list(self._listing()))
+        listed = await asyncio.to_thread(self._listed, self._root)
         announced = 0
         for at in range(0, len(listed), _NOTICES_AT_ONCE):
             announced += await self._announce(listed[at : at + _NOTICES_AT_ONCE])
@@ -117,7 +117,7 @@ class FolderConnector:
             keys = [key for path in paths if (key := self._key(path)) is not None]
             # What was put into a new folder before the watch reached it made no sound.
             for folder in filter(pathlib.Path.is_dir, paths):
-                keys += await asyncio.to_thread(lambda root=folder: list(self._listing(root)))
+                keys += await asyncio.to_thread(self._listed, folder)
             await self._announce(keys)
 
     async def _settle(self) -> None:
@@ -184,8 +184,11 @@ class FolderConnector:
             noticed_us=now_us,
         )
 
-    def _listing(self, root: pathlib.Path | None = None) -> Iterator[str]:
-        for folder, _, names in os.walk(root or self._root):
+    def _listed(self, root: pathlib.Path) -> list[str]:
+        return list(self._listing(root))
+
+    def _listing(self, root: pathlib.Path) -> Iterator[str]:
+        for folder, _, names in os.walk(root):
             for name in names:
                 key = self._key(pathlib.Path(folder, name))
                 if key is not None:

@@ -49,7 +49,10 @@ class LogOrder:
         after = change.after_lsn
         if after < self.whole_lsn or (after == self.whole_lsn and change.order <= self.order):
             return True
-        if self.whole_lsn and (after != self.whole_lsn or change.order != self.order + 1):
+        if not self.whole_lsn:
+            # The first change of all: the log is whole up to where it begins, whatever came before.
+            self.whole_lsn = after
+        elif after != self.whole_lsn or change.order != self.order + 1:
             raise _lost(
                 f"transaction {change.transaction}: change {change.order} after commit {after} follows "
                 f"change {self.order} after commit {self.whole_lsn}"

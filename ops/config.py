@@ -101,10 +101,11 @@ class Settings(pydantic_settings.BaseSettings):
         settings_cls: type[pydantic_settings.BaseSettings],
         init_settings: pydantic_settings.PydanticBaseSettingsSource,
         env_settings: pydantic_settings.PydanticBaseSettingsSource,
-        **_others: pydantic_settings.PydanticBaseSettingsSource,
+        dotenv_settings: pydantic_settings.PydanticBaseSettingsSource,
+        file_secret_settings: pydantic_settings.PydanticBaseSettingsSource,
     ) -> tuple[pydantic_settings.PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file."""
-        del settings_cls
+        del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
 
     @property

@@ -30,7 +30,10 @@ DUMP_OPTIONS: Final = (
 # psql's own commands, which are not SQL and hold a new random word each time.
 PSQL_COMMAND: Final = re.compile(r"^\\(un)?restrict .*\n", re.MULTILINE)
 # It calls a function of the schema that is left out.
-OUR_TRIGGER: Final = re.compile(rf"^(CREATE|ALTER) EVENT TRIGGER {EVENT_TRIGGER}\b[^;]*;\n", re.MULTILINE)
+OUR_TRIGGER: Final = re.compile(
+    rf"^--\n-- Name: {EVENT_TRIGGER}; Type: EVENT TRIGGER;.*?(?=^--\n-- (?:Name|PostgreSQL)|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 async def schema_ddl(dsn: str) -> str:

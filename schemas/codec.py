@@ -19,7 +19,7 @@ from schemas.errors import FormatError
 
 _MAGIC: Final = b"\xc3\x01"
 _HEADER_BYTES: Final = 10
-_NAMES: Final = ("Frontier", "BackupChange", "PackIndex", "BlobManifest", "ObjectNotice")
+_NAMES: Final = ("Frontier", "BackupChange", "PackIndex", "BlobManifest", "ObjectNotice", "Checkpoint")
 """In an order in which each refers only to earlier ones."""
 
 Record = dict[str, Any]
@@ -46,6 +46,11 @@ def _fingerprint(schema: Any) -> bytes:
 SCHEMAS: Final = _load_schemas()
 _HEADERS: Final = {name: _MAGIC + _fingerprint(schema) for name, schema in SCHEMAS.items()}
 _NAME_OF_HEADER: Final = {header: name for name, header in _HEADERS.items()}
+
+
+def header(name: str) -> bytes:
+    """Return the ten bytes by which a record of this name begins."""
+    return _HEADERS[name]
 
 
 def encode(name: str, record: Record) -> bytes:

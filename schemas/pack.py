@@ -27,6 +27,7 @@ FOOTER_MAGIC: Final = b"KCAPSDEW"
 VERSION: Final = 1
 KIND_LOG: Final = 1
 KIND_BLOB: Final = 2
+KIND_CHECKPOINT: Final = 3
 HASH_BYTES: Final = 32
 SALT_BYTES: Final = 32
 NO_PREVIOUS: Final = bytes(HASH_BYTES)
@@ -42,6 +43,7 @@ assert (HEADER_BYTES, FOOTER_BYTES) == (48, 96)
 _ENTRY: Final = struct.Struct("<qqI")
 _LOG_NAME: Final = re.compile(r"^log/([A-Za-z0-9_-]{1,64})/(\d+)/(\d{20})-(\d{20})-(\d+)-([0-9a-f]{64})\.pack$")
 _BLOB_NAME: Final = re.compile(r"^blob/[0-9a-f]{2}/([0-9a-f]{64})\.pack$")
+_CHECKPOINT_NAME: Final = re.compile(r"^checkpoint/(\d{20})-([0-9a-f]{64})\.pack$")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,7 @@ def decode_header(pack: bytes | memoryview) -> tuple[int, bytes]:
         raise FormatError("not a pack: its magic is missing", hint="the object is foreign or damaged")
     if version != VERSION:
         raise FormatError(f"pack version {version}, this program reads {VERSION}", hint="use a newer wedsync-backup")
-    if kind not in (KIND_LOG, KIND_BLOB):
+    if kind not in (KIND_LOG, KIND_BLOB, KIND_CHECKPOINT):
         raise FormatError(f"unknown pack kind {kind}", hint="use a newer wedsync-backup")
     return kind, salt
 
@@ -170,9 +172,14 @@ def blob_pack_name(pack_hash: bytes) -> str:
     return f"blob/{digest[:2]}/{digest}.pack"
 
 
+def checkpoint_pack_name(created_us: int, pack_hash: bytes) -> str:
+    """Return the object name of a checkpoint: in order of names the newest comes last."""
+    return f"checkpoint/{created_us:020d}-{pack_hash.hex()}.pack"
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PackName:
-    """What an object name says; `topic_id` is empty for blob packs."""
+    """What an object name says; `topic_id` is empty for blob packs and checkpoints."""
 
     pack_hash: bytes
     topic_id: str = ""
@@ -199,6 +206,8 @@ def parse_pack_name(name: str) -> PackName:
         )
     if match := _BLOB_NAME.match(name):
         return PackName(pack_hash=bytes.fromhex(match[1]))
+    if match := _CHECKPOINT_NAME.match(name):
+        return PackName(pack_hash=bytes.fromhex(match[2]))
     raise FormatError(f"{name!r} is not the name of a pack", hint="a foreign object lies in the store")
 
 

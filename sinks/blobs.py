@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from connectors.storage import decode_notice
 from schemas import codec, pack
-from schemas.errors import CorruptionError, TransientError
+from schemas.errors import CorruptionError, TransientError, WedSyncError
 from sinks.objects import ChunkReader
 from sinks.packer import INDEX_KEYS, PackBuilder, PlainFrame
 from sinks.receipts import BlobReceipt, Claim, PackReceipt
@@ -24,7 +25,6 @@ from sinks.seal import naming_key, open_note
 
 if TYPE_CHECKING:
     import concurrent.futures
-    import datetime as dt
     from collections.abc import Callable, Iterable, Sequence
 
     from schemas.backup import PlacementClass
@@ -41,6 +41,7 @@ PACK_BYTES: Final = 16 << 20
 _BATCHES_AT_ONCE: Final = 2
 _CLAIMS_SEEN: Final = 64
 _IDLE_SECONDS: Final = 1.0
+_LATER: Final = dt.timedelta(seconds=5)
 _MICRO: Final = 1_000_000
 
 
@@ -59,10 +60,12 @@ class BlobSink:
         randomness: Callable[[int], bytes],
         cpu: concurrent.futures.Executor,
         protected: Callable[[Claim, int], None] = lambda _claim, _at: None,
+        pack_bytes: int = PACK_BYTES,
     ) -> None:
         self._catalog, self._keyring, self._replicator, self._late = catalog, keyring, replicator, late
         self._source, self._now, self._randomness, self._cpu = source, now, randomness, cpu
-        self._protected = protected
+        self._protected, self._pack_bytes = protected, pack_bytes
+        self._later: dict[tuple[str, bytes], dt.datetime] = {}
         self._under_way: set[tuple[str, bytes]] = set()
         self._wake = asyncio.Event()
 
@@ -105,44 +108,55 @@ class BlobSink:
         self._wake.clear()
 
     async def _next_batch(self) -> list[Claim]:
-        claims = await self._catalog.claims(_CLAIMS_SEEN)
+        now = self._now()
+        self._later = {name: at for name, at in self._later.items() if at > now}
+        claims = await self._catalog.claims(_CLAIMS_SEEN + len(self._later))
         batch: list[Claim] = []
         size_bytes = 0
         for claim in claims:
-            if (claim.wedding, claim.name) in self._under_way:
+            if (claim.wedding, claim.name) in self._under_way or (claim.wedding, claim.name) in self._later:
                 continue
             is_fitting = not batch or (claim.placement, claim.copies) == (batch[0].placement, batch[0].copies)
-            if is_fitting and (not batch or size_bytes + claim.size_bytes <= PACK_BYTES):
+            if is_fitting and (not batch or size_bytes + claim.size_bytes <= self._pack_bytes):
                 batch.append(claim)
                 size_bytes += claim.size_bytes
         self._under_way.update((each.wedding, each.name) for each in batch)
         return batch
 
     async def _protect(self, batch: Sequence[Claim]) -> None:
-        draft = await self._draft(batch[0].placement, batch[0].copies)
+        filling = _Filling(draft=await self._draft(batch[0].placement, batch[0].copies))
         for claim in batch:
             try:
-                draft = await self._add(claim, draft)
-            except CorruptionError as error:
-                log.warning(
-                    "an object's version is lost", action="blobs.lost", position=claim.position, reason=str(error)
-                )
-                await self._catalog.file_loss(claim, str(error), now_us=self._now_us())
-        await self._commit(draft)
+                await self._add(claim, filling)
+            except WedSyncError as error:
+                if not filling.is_reading:
+                    raise
+                await self._give_up(claim, error)
+        await self._commit(filling.draft)
 
-    async def _add(self, claim: Claim, draft: _Draft) -> _Draft:
+    async def _give_up(self, claim: Claim, error: WedSyncError) -> None:
+        """File a version that is lost; come back later to one that cannot be read now, and let the others go on."""
+        if isinstance(error, CorruptionError):
+            log.warning("an object's version is lost", action="blobs.lost", position=claim.position, reason=str(error))
+            await self._catalog.file_loss(claim, str(error), now_us=self._now_us())
+        else:
+            log.warning("an object must wait", action="blobs.later", position=claim.position, reason=str(error))
+            self._later[claim.wedding, claim.name] = self._now() + _LATER
+
+    async def _add(self, claim: Claim, filling: _Filling) -> None:
         """Add one object; packs that fill up on the way are protected and committed at once."""
+        filling.is_reading = False
         data_key = await self._keyring.key_for(claim.wedding, claim.placement)
         notice = decode_notice(open_note(data_key, claim.sealed))
         context = self._source.open(notice)
-        stream = await self._in_thread(context.__enter__)
+        stream = await self._read(filling, context.__enter__)
         try:
             reader = ChunkReader(stream, naming_key=naming_key(data_key))
-            draft = await self._add_chunks(claim, reader, data_key, draft)
+            await self._add_chunks(claim, reader, data_key, filling)
         except BaseException as error:
             await self._leave(context, error)
             raise
-        await self._in_thread(context.__exit__, None, None, None)
+        await self._read(filling, context.__exit__, None, None, None)
         manifest = {
             "source": claim.source,
             "epoch": claim.epoch,
@@ -155,8 +169,14 @@ class BlobSink:
             "checksum": reader.checksum,
             "chunks": reader.references,
         }
-        await self._in_thread(draft.add_manifest, claim, manifest, data_key)
-        return draft
+        await self._in_thread(filling.draft.add_manifest, claim, manifest, data_key)
+
+    async def _read(self, filling: _Filling, call: Callable[..., Any], *args: Any) -> Any:
+        """Ask the source; `is_reading` stays set when it fails, so that its failures are not taken for ours."""
+        filling.is_reading = True
+        found = await self._in_thread(call, *args)
+        filling.is_reading = False
+        return found
 
     async def _leave(self, context: Any, error: BaseException) -> None:
         try:
@@ -165,17 +185,16 @@ class BlobSink:
             if raised is not error:
                 raise
 
-    async def _add_chunks(self, claim: Claim, reader: ChunkReader, data_key: bytes, draft: _Draft) -> _Draft:
-        while group := await self._in_thread(reader.next_group, PACK_BYTES):
+    async def _add_chunks(self, claim: Claim, reader: ChunkReader, data_key: bytes, filling: _Filling) -> None:
+        while group := await self._read(filling, reader.next_group, self._pack_bytes):
             names = [name for name, _ in group]
             known = await self._catalog.has_chunks(claim.wedding, names)
             if known:
                 await self._catalog.raise_copies(claim.wedding, known, claim.copies)
-            await self._in_thread(draft.add_chunks, claim.wedding, group, known, data_key)
-            if draft.size_bytes >= PACK_BYTES:
-                await self._commit(draft)
-                draft = await self._draft(claim.placement, claim.copies)
-        return draft
+            await self._in_thread(filling.draft.add_chunks, claim.wedding, group, known, data_key)
+            if filling.draft.size_bytes >= self._pack_bytes:
+                await self._commit(filling.draft)
+                filling.draft = await self._draft(claim.placement, claim.copies)
 
     async def _draft(self, placement: PlacementClass, copies: int) -> _Draft:
         index_key = await self._keyring.key_for(INDEX_KEYS[placement], placement)
@@ -267,3 +286,11 @@ class _Draft:
             created_at=created_us,
             frontiers=[],
         )
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Filling:
+    """The draft being filled now, and whether the source is being asked."""
+
+    draft: _Draft
+    is_reading: bool = False

@@ -41,30 +41,73 @@ def open_engine(path: pathlib.Path | None, *, must_exist: bool = False) -> sa.En
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30, "check_same_thread": False})
     sa.event.listen(engine, "connect", _set_pragmas)
+    sa.event.listen(engine, "begin", _begin)
     METADATA.create_all(engine)
     return engine
 
 
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
 def _set_pragmas(connection: Any, _record: Any) -> None:
+    # The driver shall not begin by itself: it would do so after the first savepoint, and each
+    # savepoint's release would then be a commit of its own.
+    connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 class Catalog:
-    """What is protected. All statements of one instance run one after the other, in `executor`."""
+    """What is protected. Statements of one instance run one after the other, in `executor`.
+
+    Whatever waits while a transaction is being written goes into the next one together: one fsync
+    for many windows. Each piece of work has a savepoint of its own, so one that fails undoes only itself.
+    """
 
     def __init__(self, engine: sa.Engine, *, executor: concurrent.futures.Executor) -> None:
         self.engine = engine
         self._executor = executor
+        self._waiting: list[tuple[Callable[[sa.Connection], Any], asyncio.Future[Any]]] = []
+        self._writer: asyncio.Task[None] | None = None
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run `work` in one transaction."""
+        """Run `work` in a transaction, and return once it is committed."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, done))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        return await done
 
-        def in_transaction() -> T:
+    async def _write(self) -> None:
+        while self._waiting:
+            together, self._waiting = self._waiting, []
+            try:
+                outcomes = await asyncio.get_running_loop().run_in_executor(
+                    self._executor, self._in_transaction, [work for work, _ in together]
+                )
+            except BaseException as error:
+                outcomes = [(None, error)] * len(together)
+                if not isinstance(error, Exception):
+                    _settle(together, outcomes)
+                    raise
+            _settle(together, outcomes)
+
+    def _in_transaction(
+        self, works: Sequence[Callable[[sa.Connection], Any]]
+    ) -> list[tuple[Any, BaseException | None]]:
+        outcomes: list[tuple[Any, BaseException | None]] = []
+        if len(works) == 1:  # Alone it needs no savepoint: its transaction fails with it.
             with self.engine.begin() as connection:
-                return work(connection)
-
-        return await asyncio.get_running_loop().run_in_executor(self._executor, in_transaction)
+                return [(works[0](connection), None)]
+        with self.engine.begin() as connection:
+            for work in works:
+                try:
+                    with connection.begin_nested():
+                        outcomes.append((work(connection), None))
+                except Exception as error:  # noqa: BLE001 - it is handed to whoever asked for the work
+                    outcomes.append((None, error))
+        return outcomes
 
     async def mark(self, topic: str, topic_id: str, partition: int) -> PartitionMark:
         """Return where a partition stands; a new one begins at offset 0."""
@@ -102,6 +145,24 @@ class Catalog:
         """Make packs owe at least `copies`, because a more precious object refers to their chunks."""
         await self.run(lambda connection: catalog_statements.raise_copies(connection, wedding, list(chunks), copies))
 
-    async def owed(self, *, older_than_us: int, limit: int) -> list[tuple[PackReceipt, frozenset[str]]]:
-        """Return packs with fewer copies than their due, oldest first, and the stores that have them."""
-        return await self.run(lambda connection: catalog_statements.owed(connection, older_than_us, limit))
+    async def owed(
+        self, *, older_than_us: int, limit: int, after: tuple[int, bytes] = (0, b"")
+    ) -> list[tuple[PackReceipt, frozenset[str]]]:
+        """Return packs with fewer copies than their due, oldest first, and the stores that have them.
+
+        `after` is where an earlier answer ended: the last pack's instant and hash.
+        """
+        return await self.run(lambda connection: catalog_statements.owed(connection, older_than_us, limit, after))
+
+
+def _settle(
+    together: Sequence[tuple[Any, asyncio.Future[Any]]], outcomes: Sequence[tuple[Any, BaseException | None]]
+) -> None:
+    """Tell each caller what became of its work, now that the transaction is over."""
+    for (_, done), (value, error) in zip(together, outcomes, strict=True):
+        if done.done():  # Its caller was cancelled meanwhile.
+            continue
+        if error is None:
+            done.set_result(value)
+        else:
+            done.set_exception(error)

@@ -65,79 +65,102 @@ def mark(connection: sa.Connection, topic: str, topic_id: str, partition: int) -
     )
 
 
+# Built once: building a statement costs more than running it.
+_NEW_PARTITION: Final = insert(PARTITIONS).on_conflict_do_nothing()
+_MOVE_PARTITION: Final = (
+    sa.update(PARTITIONS)
+    .where(
+        PARTITIONS.c.topic_id == sa.bindparam("of_topic_id"),
+        PARTITIONS.c.partition == sa.bindparam("of_partition"),
+        PARTITIONS.c.next_offset == sa.bindparam("from_offset"),
+        PARTITIONS.c.head == sa.bindparam("from_head"),
+    )
+    .values(next_offset=sa.bindparam("to_offset"), head=sa.bindparam("to_head"), recent=sa.bindparam("to_recent"))
+)
+_NEW_FRONTIER: Final = insert(FRONTIERS)
+_MOVE_FRONTIER: Final = _NEW_FRONTIER.on_conflict_do_update(
+    index_elements=["topic_id", "partition", "source", "epoch"],
+    set_={name: _NEW_FRONTIER.excluded[name] for name in ("position", "lsn", "committed_us")},
+    where=FRONTIERS.c.position < _NEW_FRONTIER.excluded.position,
+)
+_NEW_PACK: Final = insert(PACKS).on_conflict_do_nothing()
+_NEW_FRAME: Final = insert(FRAMES).on_conflict_do_nothing()
+_NEW_COPY: Final = insert(COPIES).on_conflict_do_nothing()
+_IS_FULL: Final = (
+    sa.select(sa.func.count()).where(COPIES.c.pack_hash == PACKS.c.pack_hash).scalar_subquery() >= PACKS.c.copies
+)
+_COUNT_COPIES: Final = sa.update(PACKS).where(PACKS.c.pack_hash == sa.bindparam("of_pack")).values(is_full=_IS_FULL)
+_KNOWS_PACK: Final = sa.select(PACKS.c.copies).where(PACKS.c.pack_hash == sa.bindparam("of_pack"))
+_NEW_CLAIM: Final = insert(OBJECTS)
+_ADD_CLAIM: Final = _NEW_CLAIM.on_conflict_do_update(
+    index_elements=["wedding", "name"],
+    set_={name: _NEW_CLAIM.excluded[name] for name in ("state", "position", "epoch")},
+    where=OBJECTS.c.state == ObjectState.LOST.value,
+)
+
+
 def commit_window(connection: sa.Connection, window: WindowReceipt) -> None:
     """Move a partition by compare-and-set and write all that lies between."""
     before, after = window.before, window.after
     if before.next_offset == 0 and before.head == NO_PREVIOUS:
         connection.execute(
-            insert(PARTITIONS)
-            .values(
-                topic_id=before.topic_id,
-                partition=before.partition,
-                topic=before.topic,
-                next_offset=0,
-                head=NO_PREVIOUS,
-            )
-            .on_conflict_do_nothing()
+            _NEW_PARTITION,
+            {
+                "topic_id": before.topic_id,
+                "partition": before.partition,
+                "topic": before.topic,
+                "next_offset": 0,
+                "head": NO_PREVIOUS,
+            },
         )
     moved = connection.execute(
-        sa.update(PARTITIONS)
-        .where(
-            PARTITIONS.c.topic_id == before.topic_id,
-            PARTITIONS.c.partition == before.partition,
-            PARTITIONS.c.next_offset == before.next_offset,
-            PARTITIONS.c.head == before.head,
-        )
-        .values(next_offset=after.next_offset, head=after.head, recent=json.dumps(after.recent))
+        _MOVE_PARTITION,
+        {
+            "of_topic_id": before.topic_id,
+            "of_partition": before.partition,
+            "from_offset": before.next_offset,
+            "from_head": before.head,
+            "to_offset": after.next_offset,
+            "to_head": after.head,
+            "to_recent": json.dumps(after.recent),
+        },
     )
     if moved.rowcount != 1:
         raise RefusedError(
             f"another sink has taken over {before.topic} partition {before.partition}",
             hint="run one sink per partition; this one stops and begins again where the catalog stands",
         )
-    for frontier in after.frontiers:
-        _move_frontier(connection, after, frontier)
+    moved_frontiers = [each for each in after.frontiers if each not in before.frontiers]
+    if moved_frontiers:
+        where = {"topic_id": after.topic_id, "partition": after.partition}
+        connection.execute(_MOVE_FRONTIER, [{**where, **dataclasses.asdict(each)} for each in moved_frontiers])
     for receipt in window.packs:
-        _add_pack(connection, receipt, after.topic_id, window.protected_us)
+        add_pack(connection, receipt, after.topic_id, window.protected_us)
     for claim in window.claims:
-        _add_claim(connection, claim)
+        add_claim(connection, claim)
 
 
-def _move_frontier(connection: sa.Connection, mark: PartitionMark, frontier: FrontierMark) -> None:
-    values = {"topic_id": mark.topic_id, "partition": mark.partition, **dataclasses.asdict(frontier)}
-    statement = insert(FRONTIERS).values(values)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["topic_id", "partition", "source", "epoch"],
-            set_={name: statement.excluded[name] for name in ("position", "lsn", "committed_us")},
-            where=FRONTIERS.c.position < statement.excluded.position,
-        )
-    )
-
-
-def _add_pack(connection: sa.Connection, receipt: PackReceipt, topic_id: str, protected_us: int) -> None:
+def add_pack(connection: sa.Connection, receipt: PackReceipt, topic_id: str, protected_us: int) -> None:
+    """Write a pack, its frames and its copies; a known one stays as it is."""
     index = receipt.index
-    connection.execute(
-        insert(PACKS)
-        .values(
-            pack_hash=receipt.pack_hash,
-            name=receipt.name,
-            kind=index["kind"],
-            topic_id=topic_id,
-            partition=index.get("partition", 0),
-            first=index.get("first", 0),
-            last=index.get("last", 0),
-            placement=index["placement"],
-            size_bytes=receipt.size_bytes,
-            copies=index["copies"],
-            events=sum(frame["events"] for frame in index["frames"]),
-            created_us=index["created_at"],
-            durable_us=receipt.durable_us,
-            protected_us=protected_us,
-            is_full=False,
-        )
-        .on_conflict_do_nothing()
-    )
+    row = {
+        "pack_hash": receipt.pack_hash,
+        "name": receipt.name,
+        "kind": index["kind"],
+        "topic_id": topic_id,
+        "partition": index.get("partition", 0),
+        "first": index.get("first", 0),
+        "last": index.get("last", 0),
+        "placement": index["placement"],
+        "size_bytes": receipt.size_bytes,
+        "copies": index["copies"],
+        "events": sum(frame["events"] for frame in index["frames"]),
+        "created_us": index["created_at"],
+        "durable_us": receipt.durable_us,
+        "protected_us": protected_us,
+        "is_full": False,
+    }
+    connection.execute(_NEW_PACK, row)
     frames = [
         {
             "pack_hash": receipt.pack_hash,
@@ -154,37 +177,32 @@ def _add_pack(connection: sa.Connection, receipt: PackReceipt, topic_id: str, pr
         for number, frame in enumerate(index["frames"])
     ]
     if frames:
-        connection.execute(insert(FRAMES).on_conflict_do_nothing(), frames)
-    add_copies(connection, receipt.pack_hash, receipt.copies, protected_us)
+        connection.execute(_NEW_FRAME, frames)
+    _write_copies(connection, receipt.pack_hash, receipt.copies, protected_us)
 
 
 def add_copies(connection: sa.Connection, pack_hash: bytes, copies: Sequence[Copy], now_us: int) -> bool:
     """Write verified copies of a known pack and whether it is full now; return whether it is known."""
-    known = connection.execute(sa.select(PACKS.c.copies).where(PACKS.c.pack_hash == pack_hash)).scalar_one_or_none()
-    if known is None:
+    if connection.execute(_KNOWS_PACK, {"of_pack": pack_hash}).scalar_one_or_none() is None:
         return False
-    for copy in copies:
-        connection.execute(
-            insert(COPIES)
-            .values(pack_hash=pack_hash, store=copy.store, proof=copy.proof.value, verified_us=now_us)
-            .on_conflict_do_nothing()
-        )
-    count = connection.execute(sa.select(sa.func.count()).where(COPIES.c.pack_hash == pack_hash)).scalar_one()
-    connection.execute(sa.update(PACKS).where(PACKS.c.pack_hash == pack_hash).values(is_full=count >= known))
+    _write_copies(connection, pack_hash, copies, now_us)
     return True
 
 
-def _add_claim(connection: sa.Connection, claim: Claim) -> None:
+def _write_copies(connection: sa.Connection, pack_hash: bytes, copies: Sequence[Copy], now_us: int) -> None:
+    rows = [
+        {"pack_hash": pack_hash, "store": copy.store, "proof": copy.proof.value, "verified_us": now_us}
+        for copy in copies
+    ]
+    if rows:
+        connection.execute(_NEW_COPY, rows)
+        connection.execute(_COUNT_COPIES, {"of_pack": pack_hash})
+
+
+def add_claim(connection: sa.Connection, claim: Claim) -> None:
     """Add a version; one that is known (announced again) stays as it is, unless it was lost."""
     values = {**dataclasses.asdict(claim), "state": claim.state.value, "placement": claim.placement.value}
-    statement = insert(OBJECTS).values(values)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["wedding", "name"],
-            set_={"state": claim.state.value, "position": claim.position, "epoch": claim.epoch},
-            where=OBJECTS.c.state == ObjectState.LOST.value,
-        )
-    )
+    connection.execute(_ADD_CLAIM, values)
 
 
 def claims(connection: sa.Connection, limit: int) -> list[Claim]:
@@ -246,7 +264,7 @@ def commit_blobs(
 ) -> None:
     """Write packs of chunks and the versions they complete."""
     for receipt in packs:
-        _add_pack(connection, receipt, "", now_us)
+        add_pack(connection, receipt, "", now_us)
     for blob in blobs:
         connection.execute(
             sa.update(OBJECTS)
@@ -291,12 +309,15 @@ def raise_copies(connection: sa.Connection, wedding: str, chunks: Sequence[bytes
         )
 
 
-def owed(connection: sa.Connection, older_than_us: int, limit: int) -> list[tuple[PackReceipt, frozenset[str]]]:
-    """Return packs with fewer copies than their due."""
+def owed(
+    connection: sa.Connection, older_than_us: int, limit: int, after: tuple[int, bytes]
+) -> list[tuple[PackReceipt, frozenset[str]]]:
+    """Return packs with fewer copies than their due, in the order of instant and hash."""
+    place = sa.tuple_(PACKS.c.created_us, PACKS.c.pack_hash)
     rows = connection.execute(
         sa.select(PACKS)
-        .where(PACKS.c.is_full.is_(False), PACKS.c.created_us < older_than_us)
-        .order_by(PACKS.c.created_us)
+        .where(PACKS.c.is_full.is_(False), PACKS.c.created_us < older_than_us, place > after)
+        .order_by(PACKS.c.created_us, PACKS.c.pack_hash)
         .limit(limit)
     ).all()
     return [(_receipt_of(row), stores_of(connection, row.pack_hash)) for row in rows]
@@ -307,7 +328,7 @@ def _receipt_of(row: Any) -> PackReceipt:
         name=row.name,
         pack_hash=row.pack_hash,
         size_bytes=row.size_bytes,
-        index={"placement": row.placement, "copies": row.copies},
+        index={"placement": row.placement, "copies": row.copies, "created_at": row.created_us},
         copies=[],
         durable_us=row.durable_us,
     )

@@ -51,8 +51,10 @@ class Keyring:
     async def keys_for(self, wanted: Iterable[tuple[str, PlacementClass]]) -> dict[str, bytes]:
         """Return the data keys of weddings, making those that do not exist yet on stores of the class given."""
         pairs = list(wanted)
-        found = await asyncio.gather(*(self.key_for(wedding, placement) for wedding, placement in pairs))
-        return {wedding: key for (wedding, _), key in zip(pairs, found, strict=True)}
+        missing = [pair for pair in pairs if pair[0] not in self._cached]
+        made = await asyncio.gather(*(self.key_for(wedding, placement) for wedding, placement in missing))
+        fresh = {wedding: key for (wedding, _), key in zip(missing, made, strict=True)}
+        return {wedding: fresh.get(wedding) or await self.key_for(wedding, placement) for wedding, placement in pairs}
 
     async def key_for(self, wedding: str, placement: PlacementClass) -> bytes:
         """Return a wedding's data key.
@@ -85,26 +87,38 @@ class Keyring:
         named = await self._named(wedding)
         if named is not None and named[1]:
             return await self._fetch(wedding, named[0])
-        if named is not None:
-            try:
-                key = await self._fetch(wedding, named[0])
-            except CorruptionError:
-                pass  # The attempt died before any copy was written: nothing was sealed with that key.
-            else:
-                wrapped = await self._read_any(named[0])
-                return await self._store(wedding, placement, named[0], wrapped, key)
-        key = self._randomness(KEY_BYTES)
-        wrapped = await self._wrapper.wrap(key, context=wedding.encode())
+        attempt = await self._taken_up(wedding, named[0]) if named is not None else None
+        wrapped, key = attempt or await self._new_key(wedding)
         name = keyring_name(wedding, wrapped)
-        await self._catalog.run(lambda connection: _write_name(connection, wedding, name, is_stored=False))
-        return await self._store(wedding, placement, name, wrapped, key)
-
-    async def _store(self, wedding: str, placement: PlacementClass, name: str, wrapped: bytes, key: bytes) -> bytes:
-        digest = blake3.blake3(wrapped).digest()
-        item = ToReplicate(name=name, content=wrapped, digest=digest, placement=placement, copies=KEY_COPIES)
-        await self._replicator.replicate(item)
-        await self._catalog.run(lambda connection: _write_name(connection, wedding, name, is_stored=True))
+        await self._catalog.run(lambda connection: _name_attempt(connection, wedding, name))
+        await self._replicator.replicate(
+            ToReplicate(
+                name=name,
+                content=wrapped,
+                digest=blake3.blake3(wrapped).digest(),
+                placement=placement,
+                copies=KEY_COPIES,
+            )
+        )
+        if not await self._catalog.run(lambda connection: _confirm(connection, wedding, name)):
+            raise TransientError("another worker has just made this wedding's key", hint="this one takes it over")
         return key
+
+    async def _new_key(self, wedding: str) -> tuple[bytes, bytes]:
+        key = self._randomness(KEY_BYTES)
+        return await self._wrapper.wrap(key, context=wedding.encode()), key
+
+    async def _taken_up(self, wedding: str, name: str) -> tuple[bytes, bytes] | None:
+        """Return (wrapped, key) of an attempt that was not finished, if any store shows it.
+
+        If none does, it may be replaced: nothing was sealed with it. To wait for a store that is
+        down would keep the wedding unprotected for as long.
+        """
+        try:
+            wrapped = await self._read_any(name)
+            return wrapped, await self._wrapper.unwrap(wrapped, context=wedding.encode())
+        except (CorruptionError, TransientError):
+            return None
 
     async def _fetch(self, wedding: str, name: str) -> bytes:
         return await self._wrapper.unwrap(await self._read_any(name), context=wedding.encode())
@@ -153,12 +167,22 @@ def keyring_prefix(wedding: str) -> str:
     return f"{PREFIX}{blake3.blake3(wedding.encode(), derive_key_context='wedsync keyring name v1').hexdigest()}/"
 
 
-def _write_name(connection: sa.Connection, wedding: str, name: str, *, is_stored: bool) -> None:
-    statement = insert(KEYS).values(wedding=wedding, object_name=name, is_stored=is_stored)
+def _name_attempt(connection: sa.Connection, wedding: str, name: str) -> None:
+    """Name the key that is being made, unless one is stored already."""
+    statement = insert(KEYS).values(wedding=wedding, object_name=name, is_stored=False)
     connection.execute(
         statement.on_conflict_do_update(
-            index_elements=["wedding"],
-            set_={"object_name": name, "is_stored": is_stored},
-            where=KEYS.c.is_stored.is_(False),
+            index_elements=["wedding"], set_={"object_name": name}, where=KEYS.c.is_stored.is_(False)
         )
     )
+
+
+def _confirm(connection: sa.Connection, wedding: str, name: str) -> bool:
+    """Say that a key is stored, and return whether it is this one that counts."""
+    connection.execute(
+        sa.update(KEYS)
+        .where(KEYS.c.wedding == wedding, KEYS.c.object_name == name, KEYS.c.is_stored.is_(False))
+        .values(is_stored=True)
+    )
+    row = connection.execute(sa.select(KEYS).where(KEYS.c.wedding == wedding)).one()
+    return bool(row.is_stored and row.object_name == name)

@@ -30,6 +30,7 @@ EVERY_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 3
 """A younger pack's copies are probably still under way."""
 _PACKS_AT_ONCE: Final = 32
+_FROM_THE_OLDEST: Final = (0, b"")
 _MICRO: Final = 1_000_000
 
 
@@ -38,6 +39,7 @@ class OwedCopies:
 
     def __init__(self, *, catalog: Catalog, replicator: Replicator, now: Callable[[], dt.datetime]) -> None:
         self._catalog, self._replicator, self._now = catalog, replicator, now
+        self._after = _FROM_THE_OLDEST
 
     async def run(self) -> None:
         """Make up owed copies for ever; at once again while something succeeds."""
@@ -46,9 +48,17 @@ class OwedCopies:
                 await asyncio.sleep(EVERY_SECONDS)
 
     async def make_up(self, *, patience_seconds: float = _PATIENCE_SECONDS) -> int:
-        """Make copies for the oldest packs that owe some, and return how many were made."""
+        """Make copies for the next packs that owe some, oldest first, and return how many were made.
+
+        Each call goes on where the last one ended: packs that cannot be helped now must not keep
+        the others waiting.
+        """
         older_than_us = int((self._now().timestamp() - patience_seconds) * _MICRO)
-        owed = await self._catalog.owed(older_than_us=older_than_us, limit=_PACKS_AT_ONCE)
+        owed = await self._catalog.owed(older_than_us=older_than_us, limit=_PACKS_AT_ONCE, after=self._after)
+        self._after = _FROM_THE_OLDEST
+        if len(owed) == _PACKS_AT_ONCE:
+            last = owed[-1][0]
+            self._after = (last.index["created_at"], last.pack_hash)
         made = 0
         for receipt, holders in owed:
             made += await self._make_up(receipt, holders)

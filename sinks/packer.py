@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
     from schemas.pack import Footer, LogEntry
 
-_FRAME_KINDS: Final = {"log": FrameKind.LOG, "chunk": FrameKind.CHUNK, "manifest": FrameKind.MANIFEST}
+_FRAME_KINDS: Final = {
+    "log": FrameKind.LOG,
+    "chunk": FrameKind.CHUNK,
+    "manifest": FrameKind.MANIFEST,
+    "checkpoint": FrameKind.CHECKPOINT,
+}
+_PACK_KINDS: Final = {pack.KIND_LOG: "log", pack.KIND_BLOB: "blob", pack.KIND_CHECKPOINT: "checkpoint"}
 _COUNT_BYTES: Final = 4
 INDEX_KEYS: Final = {PlacementClass.EU: "@index-eu", PlacementClass.ANYWHERE: "@index-anywhere"}
 """The pseudo-weddings whose data keys seal the indexes: one for each class, so that keys obey residency too."""
@@ -95,7 +101,7 @@ class PackBuilder:
         self, *, index_key: bytes, previous: bytes = pack.NO_PREVIOUS, **about: Any
     ) -> tuple[bytes, bytes, dict[str, Any]]:
         """Return (content, hash, index) of the whole pack; `about` are the index's other fields."""
-        index = {"kind": "log" if self._kind == pack.KIND_LOG else "blob", "frames": self._frames, **about}
+        index = {"kind": _PACK_KINDS[self._kind], "frames": self._frames, **about}
         plain = codec.encode("PackIndex", index)
         at = self._out.tell()
         number = len(self._frames)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from schemas.backup import COPIES_PROTECTED, PlacementClass
-from schemas.errors import TransientError, WedSyncError
+from schemas.errors import CorruptionError, TransientError, WedSyncError
 from sinks.placement import next_site, rank
 
 if TYPE_CHECKING:
@@ -102,6 +102,9 @@ class Replicator:
             raise TransientError(
                 f"store {site.name} gave no answer in {seconds:.0f} s", hint="is it reachable?"
             ) from error
+        except CorruptionError:
+            # It answered, and refused this one name: no reason to think it down for all others.
+            raise
         except WedSyncError:
             self.health.failed(site.name, now=self._now())
             raise

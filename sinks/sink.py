@@ -1,8 +1,8 @@
 """The sink: partitions in, windows out, and nothing acknowledged that is not protected.
 
-Each partition gathers records into a window, which closes by age or size; while one window is on
-its way the next gathers, so under load windows grow by themselves. Pending records are bounded: when
-a partition is full, `accept` waits, the intake waits, and Kafka keeps the rest.
+Each partition gathers records into a window, which closes by age or size. A window stays open at
+least as long as the last one took to be protected: under load windows grow, they do not pile up. Pending
+records are bounded: when a partition is full, `accept` waits, the intake waits, and Kafka keeps the rest.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from schemas import codec
 from schemas.backup import Priority
 from schemas.errors import TransientError
 from schemas.topics import priority_of_topic
@@ -33,6 +34,12 @@ _ATTEMPTS_MAX: Final = 20
 """Then the worker exits and begins again: a stuck library is not cured by trying harder."""
 _BACKOFF_SECONDS: Final = 0.05
 _BACKOFF_SECONDS_MAX: Final = 5.0
+_FRONTIER_AGE: Final = dt.timedelta(milliseconds=500)
+"""How long frontiers alone may wait: they protect nothing, they only say how far restore may go."""
+_STRETCHED_SECONDS_MAX: Final = 0.25
+"""How long a slow store may stretch the next window."""
+_FRONTIER_HEADER: Final = codec.header("Frontier")
+_WATCH_SECONDS: Final = 0.5
 _RECORD_BYTES: Final = 200
 """What a record costs in memory beside its value."""
 
@@ -67,7 +74,6 @@ class Sink:
         self._catalog, self._protector = catalog, protector
         self._topic_ids, self._limits, self._protected = topic_ids, limits, protected
         self._partitions: dict[Partition, PartitionWindow] = {}
-        self._failed: asyncio.Future[None] | None = None
 
     async def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Begin these partitions where the catalog stands: see `streams.intake.Watermarks`."""
@@ -99,6 +105,17 @@ class Sink:
         if window is not None:  # A partition that was just revoked: its next owner reads the same records.
             await window.add(batch.records)
 
+    async def watch(self) -> None:
+        """Look after the partitions for ever: one that failed must end the worker even if nothing more arrives.
+
+        Raises:
+            WedSyncError: a window has failed for good.
+        """
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            for window in list(self._partitions.values()):
+                window.raise_if_failed()
+
     async def drain(self) -> None:
         """Wait until everything accepted is protected."""
         for window in list(self._partitions.values()):
@@ -127,7 +144,8 @@ class PartitionWindow:
         self._pending_bytes = 0
         self._next_offset = mark.next_offset
         self._changed = asyncio.Condition()
-        self._is_busy = self._is_stopping = False
+        self._is_busy = self._is_stopping = self._has_changes = False
+        self._last_seconds = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -144,22 +162,23 @@ class PartitionWindow:
 
     async def add(self, records: Sequence[Record]) -> None:
         """Append records in offset order, waiting while too much is pending."""
-        self._raise_if_failed()
+        self.raise_if_failed()
         async with self._changed:
             await self._changed.wait_for(self._may_add)
-            self._raise_if_failed()
+            self.raise_if_failed()
             new = [each for each in records if each.offset >= self._next_offset]
             if new:
                 self._pending.extend(new)
                 self._pending_bytes += sum(_RECORD_BYTES + len(each.value or b"") for each in new)
                 self._next_offset = new[-1].offset + 1
+                self._has_changes = self._has_changes or any(map(_is_change, new))
                 self._changed.notify_all()
 
     async def drained(self) -> None:
         """Wait until nothing is pending."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._has_ended() or not (self._pending or self._is_busy))
-        self._raise_if_failed()
+        self.raise_if_failed()
 
     def _may_add(self) -> bool:
         return self._pending_bytes < self._limits.pending_bytes_max or self._has_ended()
@@ -167,7 +186,8 @@ class PartitionWindow:
     def _has_ended(self) -> bool:
         return self._is_stopping or self._task is None or self._task.done()
 
-    def _raise_if_failed(self) -> None:
+    def raise_if_failed(self) -> None:
+        """Raise what ended this partition's task, if anything did."""
         if self._task is not None and self._task.done() and not self._task.cancelled():
             error = self._task.exception()
             if error is not None:
@@ -176,7 +196,9 @@ class PartitionWindow:
     async def _run(self) -> None:
         try:
             while records := await self._next_window():
+                began = asyncio.get_running_loop().time()
                 protected = await self._protect(records)
+                self._last_seconds = asyncio.get_running_loop().time() - began
                 self.mark = protected.mark
                 self._protected(self._lane, protected)
                 async with self._changed:
@@ -192,11 +214,12 @@ class PartitionWindow:
 
     async def _next_window(self) -> list[Record]:
         """Return the next window's records, or none when stopping."""
-        age = self._limits.age[self._lane].total_seconds()
+        age = max(self._limits.age[self._lane].total_seconds(), min(self._last_seconds, _STRETCHED_SECONDS_MAX))
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._pending) or self._is_stopping)
-        if not self._is_stopping and age:
-            await self._until_full(age)
+        await self._until(lambda: self._has_changes, max(age, _FRONTIER_AGE.total_seconds()))
+        if self._has_changes and age:
+            await self._until(lambda: self._pending_bytes >= self._limits.window_bytes_max, age)
         async with self._changed:
             if self._is_stopping:
                 return []
@@ -205,12 +228,11 @@ class PartitionWindow:
             self._changed.notify_all()
         return records
 
-    async def _until_full(self, seconds: float) -> None:
+    async def _until(self, is_enough: Callable[[], bool], seconds: float) -> None:
+        """Wait until it is enough, the time is over, or this partition stops."""
         try:
             async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait_for(
-                    lambda: self._pending_bytes >= self._limits.window_bytes_max or self._is_stopping
-                )
+                await self._changed.wait_for(lambda: is_enough() or self._is_stopping)
         except TimeoutError:
             return
 
@@ -223,6 +245,7 @@ class PartitionWindow:
             taken_bytes, count = taken_bytes + size, count + 1
         records, self._pending = self._pending[:count], self._pending[count:]
         self._pending_bytes -= taken_bytes
+        self._has_changes = any(map(_is_change, self._pending))
         return records
 
     async def _protect(self, records: list[Record]) -> Protected:
@@ -237,3 +260,7 @@ class PartitionWindow:
                 last = error
             await asyncio.sleep(min(_BACKOFF_SECONDS * 2**attempt, _BACKOFF_SECONDS_MAX))
         raise last
+
+
+def _is_change(record: Record) -> bool:
+    return not (record.value or b"").startswith(_FRONTIER_HEADER)

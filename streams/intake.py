@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 BATCH_RECORDS_MAX: Final = 2000
 _QUEUED_BATCHES_MAX: Final = 4
 _POLL_SECONDS: Final = 0.05
+_LINGER_SECONDS: Final = 0.003
 _HANDOVER_SECONDS: Final = 60.0
 _COMMIT_EVERY_SECONDS: Final = 1.0
 
@@ -127,7 +128,7 @@ class Intake(Service):  # type: ignore[misc]
             )
             commit_after = 0.0
             while not self._stop_polling.is_set():
-                self._hand_over(consumer.consume(BATCH_RECORDS_MAX, _POLL_SECONDS))
+                self._hand_over(_next_messages(consumer))
                 if self._owned and time.monotonic() > commit_after:
                     commit_after = time.monotonic() + _COMMIT_EVERY_SECONDS
                     self._mirror_watermarks(consumer)
@@ -135,8 +136,12 @@ class Intake(Service):  # type: ignore[misc]
             consumer.close()
 
     def _hand_over(self, messages: Sequence[Any]) -> None:
-        for batch in group(messages, generation=self._generation):
-            self._in_loop(self._channel.put(batch))
+        if messages:
+            self._in_loop(self._put(group(messages, generation=self._generation)))
+
+    async def _put(self, batches: Sequence[RecordBatch]) -> None:
+        for batch in batches:
+            await self._channel.put(batch)
 
     def _in_loop(self, coroutine: Any) -> Any:
         """Run a coroutine in the worker's loop, waiting for as long as the worker lives."""
@@ -176,6 +181,17 @@ class Intake(Service):  # type: ignore[misc]
             consumer.commit(offsets=offsets, asynchronous=True)
 
 
+def _next_messages(consumer: Any) -> list[Any]:
+    """Return what is there, waiting only for the first: `consume` alone would wait for the batch to fill.
+
+    What follows within a moment comes along: a batch costs as much as its records.
+    """
+    first = consumer.poll(_POLL_SECONDS)
+    if first is None:
+        return []
+    return [first, *consumer.consume(BATCH_RECORDS_MAX - 1, _LINGER_SECONDS)]
+
+
 def consumer_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return librdkafka settings that lose nothing, over which `given` (brokers, group) is laid."""
     return {
@@ -188,7 +204,6 @@ def consumer_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         "partition.assignment.strategy": "range",
         "session.timeout.ms": 10_000,
         "topic.metadata.refresh.interval.ms": 2_000,
-        "fetch.wait.max.ms": 20,
         "fetch.queue.backoff.ms": 5,
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 32_768,

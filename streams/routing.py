@@ -21,7 +21,7 @@ from schemas.topics import DEAD_LETTERS, backup_topic
 from schemas.wedding import Wedding
 from streams.priority import classify, valid_until
 from streams.records import Outgoing, Record
-from streams.state import parent_name
+from streams.state import Member, parent_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,12 +100,12 @@ class SourceRouting:
         if change.operation in (Operation.TRUNCATE, Operation.MESSAGE):
             yield self._platform_event(change, record, now)
             return
-        change = _with_whole_images(change)
+        change = debezium.with_whole_images(change)
         rule = self._mapping.rule(change.table)
         if change.operation is not Operation.READ:
             self._committed_us = change.committed_us
         weddings = self._weddings(change, rule)
-        self._learn(change, rule, weddings[-1])
+        self._learn(change, rule, weddings[-1], record.offset)
         for wedding in weddings:
             outgoing = self._row(change, record, wedding, now)
             if wedding == QUARANTINE:
@@ -114,6 +114,8 @@ class SourceRouting:
         yield from self._released(change, weddings[-1], now)
 
     def _platform_event(self, change: Change, record: Record, now: dt.datetime) -> Outgoing:
+        if change.transaction:
+            self._committed_us = change.committed_us
         kind = "truncate" if change.operation is Operation.TRUNCATE else "message"
         if change.prefix == _MESSAGE_SCHEMA:
             kind = "schema"
@@ -158,24 +160,31 @@ class SourceRouting:
             return PLATFORM
         return self._state.wedding_of(parent) or QUARANTINE
 
-    def _learn(self, change: Change, rule: TableRule | None, wedding: str) -> None:
-        if rule is None or wedding == QUARANTINE:
+    def _learn(self, change: Change, rule: TableRule | None, wedding: str, position: int) -> None:
+        if rule is None:
             return
         if change.after is not None:
+            # Under quarantine too: a row that moved to an unknown parent is no longer where it was.
             for columns in self._references.get(change.table, ()):
-                self._state.remember_member(_own_name(change.table, change.after, columns), wedding)
-            if change.table == self._mapping.calendar.table:
-                self._state.remember_wedding(_calendar_line(change.after, self._mapping))
+                name = _own_name(change.table, change.after, columns)
+                self._state.remember_member(name, Member(wedding, self._epoch, position))
+        if wedding == QUARANTINE:
+            return
+        if change.after is not None and change.table == self._mapping.calendar.table:
+            self._state.remember_wedding(_calendar_line(change.after, self._mapping))
         if (due := self._deliveries.get(change.table)) is not None and wedding != PLATFORM:
             day = _date(change.after.get(due)) if change.after is not None else None
             self._state.remember_delivery(_own_name(change.table, change.image, rule.key), wedding, day)
 
     def _wait(self, change: Change, rule: TableRule | None, record: Record, outgoing: Outgoing) -> None:
+        """Wait for each unknown parent: the one the row had as well as the one it has now."""
         assert rule is not None
         assert outgoing.value is not None
-        parent = _parent_of(change.image, rule)
-        if parent is not None:
-            self._state.wait_for_parent(parent, self._source, self._epoch, record.offset, outgoing.value)
+        for image in (change.before, change.after):
+            if image is not None and self._wedding_of(image, rule) == QUARANTINE:
+                parent = _parent_of(image, rule)
+                assert parent is not None
+                self._state.wait_for_parent(parent, self._source, self._epoch, record.offset, outgoing.value)
 
     def _released(self, change: Change, wedding: str, now: dt.datetime) -> Iterator[Outgoing]:
         """Seal again, under its wedding, whatever waited for the row just seen; its own children in turn."""
@@ -190,11 +199,21 @@ class SourceRouting:
             residency = self._residency(wedding)
             again = codec.encode("BackupChange", {**record, "wedding": wedding, "residency": residency, "again": True})
             yield self._on_lane(wedding, now, again)
-            image = debezium.parse(record["payload"])
-            assert isinstance(image, Change)
-            for columns in self._references.get(image.table, ()):
-                name = _own_name(image.table, image.image, columns)
-                self._state.remember_member(name, wedding)
+            yield from self._release_children(record, parent, wedding, now)
+
+    def _release_children(
+        self, record: dict[str, Any], parent: bytes, wedding: str, now: dt.datetime
+    ) -> Iterator[Outgoing]:
+        """Do the same for what follows the row just released, if it is (and stays) with this parent."""
+        change = debezium.parse(record["payload"])
+        assert isinstance(change, Change)
+        rule = self._mapping.rule(change.table)
+        assert rule is not None
+        if _parent_of(change.image, rule) != parent:
+            return
+        for columns in self._references.get(change.table, ()):
+            name = _own_name(change.table, change.image, columns)
+            if self._state.remember_member(name, Member(wedding, record["epoch"], record["position"])):
                 yield from self._release(name, wedding, now)
 
     def _object(self, record: Record, now: dt.datetime) -> Outgoing:
@@ -288,21 +307,3 @@ def _date(value: object) -> dt.date | None:
         return dt.date.fromisoformat(str(value)[:10]) if value else None
     except (ValueError, OverflowError):
         return None
-
-
-def _with_whole_images(change: Change) -> Change:
-    """Return the change with no TOAST value missing.
-
-    Raises:
-        FormatError: a value is missing and the image before does not have it either.
-    """
-    if not debezium.is_unavailable(change.after):
-        return change
-    before, after = change.before or {}, change.after or {}
-    whole = {name: before.get(name) if value == debezium.UNAVAILABLE else value for name, value in after.items()}
-    missing = [name for name, value in after.items() if value == debezium.UNAVAILABLE and name not in before]
-    if missing or debezium.is_unavailable(before):
-        raise FormatError(
-            f"table {change.table}: unchanged TOAST values were not sent", hint="ALTER TABLE … REPLICA IDENTITY FULL"
-        )
-    return change._replace(after=whole)

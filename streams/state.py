@@ -31,7 +31,8 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sources (
     source TEXT, epoch INTEGER, next_offset INTEGER NOT NULL, whole_lsn INTEGER NOT NULL,
     transaction_order INTEGER NOT NULL, committed_us INTEGER NOT NULL, PRIMARY KEY (source, epoch)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS members (parent BLOB PRIMARY KEY, wedding TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS members (
+    parent BLOB PRIMARY KEY, wedding TEXT NOT NULL, epoch INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS calendar (
     wedding TEXT PRIMARY KEY, day TEXT, venue_zone TEXT, residency TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -51,6 +52,14 @@ class Progress(NamedTuple):
     whole_lsn: int
 
 
+class Member(NamedTuple):
+    """A parent row's wedding, and the change that said so."""
+
+    wedding: str
+    epoch: int
+    position: int
+
+
 class RouterState:
     """One router's memory. Not shared between threads; one batch at a time."""
 
@@ -60,8 +69,9 @@ class RouterState:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
         self._orders: dict[tuple[str, int], LogOrder] = {}
-        self._members: collections.OrderedDict[bytes, str] = collections.OrderedDict()
+        self._members: collections.OrderedDict[bytes, Member] = collections.OrderedDict()
         self._weddings = dict(self._load_calendar())
+        self._has_waiting = self._any_waiting()
 
     @contextlib.contextmanager
     def one_batch(self) -> Iterator[None]:
@@ -106,19 +116,22 @@ class RouterState:
 
     def wedding_of(self, parent: bytes) -> str | None:
         """Return the wedding of a parent row (named by `parent_name`), or None."""
-        if parent in self._members:
-            return self._members[parent]
-        row = self._db.execute("SELECT wedding FROM members WHERE parent = ?", (parent,)).fetchone()
-        if row is None:
-            return None
-        self._cache_member(parent, row[0])
-        return str(row[0])
+        member = self._member(parent)
+        return member.wedding if member is not None else None
 
-    def remember_member(self, parent: bytes, wedding: str) -> None:
-        """Remember a parent row's wedding; it outlives the row, since its children's DELETEs come later."""
-        if self._members.get(parent) != wedding:
-            self._db.execute("INSERT OR REPLACE INTO members VALUES (?, ?)", (parent, wedding))
-            self._cache_member(parent, wedding)
+    def remember_member(self, parent: bytes, member: Member) -> bool:
+        """Remember a parent row's wedding, unless a later change said another; return whether it holds now.
+
+        It outlives the row, since its children's DELETEs come later.
+        """
+        known = self._member(parent)
+        if known is not None and known.wedding == member.wedding:
+            return True
+        if known is not None and known[1:] > member[1:]:
+            return False
+        self._db.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)", (parent, *member))
+        self._cache_member(parent, member)
+        return True
 
     def wedding(self, wedding: str) -> Wedding | None:
         """Return a line of the calendar."""
@@ -145,14 +158,18 @@ class RouterState:
         self._db.execute(
             "INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?, ?)", (parent, source, epoch, position, change)
         )
+        self._has_waiting = True
 
     def take_waiting(self, parent: bytes) -> list[bytes]:
         """Return and forget the changes that waited for this parent, in order."""
+        if not self._has_waiting:  # Nearly always, and asked for every row of a table that others follow.
+            return []
         rows = self._db.execute(
             "SELECT change FROM waiting WHERE parent = ? ORDER BY epoch, position", (parent,)
         ).fetchall()
         if rows:
             self._db.execute("DELETE FROM waiting WHERE parent = ?", (parent,))
+            self._has_waiting = self._any_waiting()
         return [row[0] for row in rows]
 
     def counts(self) -> dict[str, int]:
@@ -160,8 +177,17 @@ class RouterState:
         tables = ("members", "calendar", "deliveries", "waiting")
         return {table: self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
 
-    def _cache_member(self, parent: bytes, wedding: str) -> None:
-        self._members[parent] = wedding
+    def _member(self, parent: bytes) -> Member | None:
+        if parent in self._members:
+            return self._members[parent]
+        row = self._db.execute("SELECT wedding, epoch, position FROM members WHERE parent = ?", (parent,)).fetchone()
+        if row is None:
+            return None
+        self._cache_member(parent, Member(*row))
+        return self._members[parent]
+
+    def _cache_member(self, parent: bytes, member: Member) -> None:
+        self._members[parent] = member
         if len(self._members) > _MEMBERS_CACHED_MAX:
             self._members.popitem(last=False)
 
@@ -169,6 +195,10 @@ class RouterState:
         self._orders.clear()
         self._members.clear()
         self._weddings = dict(self._load_calendar())
+        self._has_waiting = self._any_waiting()
+
+    def _any_waiting(self) -> bool:
+        return self._db.execute("SELECT 1 FROM waiting LIMIT 1").fetchone() is not None
 
     def _load_calendar(self, wedding: str | None = None) -> Iterator[tuple[str, Wedding]]:
         where, bound = ("WHERE wedding = ?", (wedding,)) if wedding is not None else ("", ())

@@ -134,17 +134,25 @@ class Load:
         return _Lane(connection, folder, self.counts, self._under_way, progress)
 
     async def _play(self, operations: Iterator[Transaction | Upload], lanes: list[_Lane], pace: Pace) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for lane in lanes:
-                tasks.create_task(lane.run())
-            await self._dispatch(operations, lanes, pace)
-            for lane in lanes:
-                await lane.queue.put(None)
-
-    async def _dispatch(self, operations: Iterator[Transaction | Upload], lanes: list[_Lane], pace: Pace) -> None:
-        """Plan each operation at the instant it is due, not before: what is excluded until then is left alone."""
         loop = asyncio.get_running_loop()
         started = loop.time()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for lane in lanes:
+                    tasks.create_task(lane.run())
+                await self._dispatch(operations, lanes, pace, started)
+                for lane in lanes:
+                    await lane.queue.put(None)
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group  # the others follow from the first
+        finally:
+            self.counts.elapsed_s = loop.time() - started
+
+    async def _dispatch(
+        self, operations: Iterator[Transaction | Upload], lanes: list[_Lane], pace: Pace, started: float
+    ) -> None:
+        """Plan each operation at the instant it is due, not before: what is excluded until then is left alone."""
+        loop = asyncio.get_running_loop()
         while not await self._has_stopped(started + pace.due_s - loop.time()):
             operation = next(operations, None)
             if operation is None:

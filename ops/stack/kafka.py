@@ -59,7 +59,6 @@ def format_command(settings: StackSettings, *, cluster_id: str) -> tuple[str, ..
         (*arguments, "--ignore-formatted"),
         classpath=settings.jars_dir / "kafka",
         heap_mib=_FORMAT_HEAP_MIB,
-        flags=("-XX:TieredStopAtLevel=1",),
     )
 
 
@@ -86,6 +85,9 @@ def _one_broker_is_all() -> dict[str, str]:
         "share.coordinator.state.topic.num.partitions": "1",
         # No crowd to wait for before the first assignment.
         "group.initial.rebalance.delay.ms": "0",
+        # A killed broker is a stranger to itself until its old session ends: nine seconds by default.
+        "broker.session.timeout.ms": "4000",
+        "broker.heartbeat.interval.ms": "500",
         # A killed member must not hold its partitions for the default minimum of six seconds.
         "group.min.session.timeout.ms": "1000",
     }

@@ -27,7 +27,7 @@ class StackSettings:
     kafka_controller_port: int = 0
     connect_port: int = 0
     postgres_port: int = 0
-    # Measured at 500 changes/s plus a 50,000-row transaction: below these the collectors start to pause.
+    # Resident with these, measured: Kafka 240-310 MiB, Connect 200 at rest and 300-425 MiB under 1,000 changes/s.
     kafka_heap_mib: int = 384
     connect_heap_mib: int = 448
     # How long `up` waits for all three parts before it gives up and says which one is missing.

@@ -1,4 +1,4 @@
-"""A folder as a store: temporary file, fsync, link under its name, fsync of the folder, read back.
+"""A folder as a store: temporary file, fsync, read back, link under its name, fsync of the folder.
 
 `link` instead of `rename`, because it refuses to overwrite. The proof is reading back; on one machine
 that may come from the page cache, and a scrub reads again later.
@@ -7,7 +7,6 @@ that may come from the page cache, and a scrub reads again later.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import re
@@ -76,18 +75,27 @@ class FilesystemStore:
     def _create(self, path: pathlib.Path, content: bytes | memoryview, digest: bytes) -> Proof:
         if not self._root.is_dir():
             raise FileNotFoundError(errno.ENOENT, "the store's folder is missing")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folders(path.parent)
         temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
         try:
             _write_durably(temporary, content)
-            with contextlib.suppress(FileExistsError):  # The bytes decide below: the same mean a lost reply.
+            # Checked before it gets its name: what was damaged on the way must not lie there for ever.
+            _check_digest(temporary, path.name, digest)
+            try:
                 os.link(temporary, path)
+            except FileExistsError:  # The bytes decide: the same mean a lost reply.
+                _check_digest(path, path.name, digest)
             _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
-        if _digest(path) != digest:
-            raise CorruptionError(f"{path.name} does not hold the bytes that were sent", hint="scrub this store")
         return Proof.READ_BACK
+
+    def _make_folders(self, folder: pathlib.Path) -> None:
+        """Make missing folders durable too, each by a sync of the one that holds it."""
+        missing = [each for each in (folder, *folder.parents) if each.is_relative_to(self._root) and not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in missing:
+            _sync_folder(each.parent)
 
     def _read(self, path: pathlib.Path, offset: int, length: int | None) -> bytes:
         try:
@@ -134,6 +142,11 @@ def _sync_folder(path: pathlib.Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_digest(path: pathlib.Path, name: str, digest: bytes) -> None:
+    if _digest(path) != digest:
+        raise CorruptionError(f"{name} does not hold the bytes that were sent", hint="scrub this store")
 
 
 def _digest(path: pathlib.Path) -> bytes:

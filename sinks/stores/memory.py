@@ -21,9 +21,10 @@ class MemoryStore:
 
     async def create(self, name: str, content: bytes | memoryview, *, digest: bytes) -> Proof:
         """See `ObjectStore.create`."""
-        held = self.objects.setdefault(name, bytes(content))
+        held = self.objects.get(name, bytes(content))
         if blake3.blake3(held).digest() != digest:
             raise CorruptionError(f"{name} does not hold the bytes that were sent", hint="scrub this store")
+        self.objects[name] = held
         return Proof.READ_BACK
 
     async def read(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:

@@ -21,6 +21,8 @@ class Proof(enum.StrEnum):
 
     READ_BACK = "read_back"
     STORE_CHECKSUM = "store_checksum"
+    LISTED = "listed"
+    """Found again by a rebuild under its name and in its size; a deep `verify` reads it."""
 
 
 class ObjectStore(Protocol):
@@ -35,7 +37,8 @@ class ObjectStore(Protocol):
         Creating the same bytes once more succeeds: a reply may have been lost.
 
         Raises:
-            CorruptionError: the name holds other bytes, or what was stored is not what was sent.
+            CorruptionError: the name holds other bytes, or those sent were damaged on the way; then nothing of
+                them stays visible.
         """
         ...
 

@@ -1,0 +1,237 @@
+"""From nothing to protected: stack, database, publication, topics, connector, workers, in this order.
+
+Every step finds out first whether it has been done, so bringing up twice, or after a crash at any
+line, ends in the same place. The connector is registered before a row is copied: streaming protects
+from the first second, and the copy of what was there already follows by signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import os
+import pathlib
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+import structlog
+from confluent_kafka.admin import AdminClient
+from psycopg import conninfo, sql
+
+from connectors.connect import ConnectClient
+from connectors.connector_config import PLATFORM_SOURCE, SLOT, PostgresSource, connector_config, connector_name
+from ops import bootstrap, canary, onboarding
+from ops.stack import control
+from ops.stack.postgres import dsn as stack_dsn
+from ops.stack.topics import TopicPlan, ensure_topics
+from schemas.errors import ConfigError, FormatError, TransientError
+from schemas.topics import BACKUP_TOPICS, CONTROLS, DEAD_LETTERS, capture_topic, parse_capture_topic
+from sinks.key_wrapping import KEY_BYTES, create_master_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ops.config import Settings
+    from ops.stack.state import StackState
+    from schemas.mapping import TableMapping
+
+log = structlog.get_logger(__name__)
+
+WORKERS: Final = ("router", "sink", "folder")
+_CONNECTOR_WITHIN: Final = dt.timedelta(seconds=60)
+_POLL_SECONDS: Final = 0.05
+_ADMIN_SECONDS: Final = 15.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A platform that is up: where its parts listen, and the epochs of its sources."""
+
+    state: StackState
+    dsn: str
+    epochs: dict[str, int]
+
+    @property
+    def brokers(self) -> str:
+        """Return Kafka's bootstrap servers."""
+        return self.state.ports.bootstrap_servers
+
+
+def database_dsn(settings: Settings, state: StackState) -> str:
+    """Return how the protected database is reached."""
+    return settings.source.url or stack_dsn(
+        bootstrap.stack_settings(settings), state.ports, database=settings.source.database
+    )
+
+
+async def bring_up(
+    settings: Settings,
+    *,
+    config: pathlib.Path | None = None,
+    is_tied: bool = False,
+    progress: Callable[[str], None] = lambda _step: None,
+) -> Running:
+    """Start everything and return once changes are being protected.
+
+    Raises:
+        ConfigError: something is missing or wrong; the message says what.
+        TransientError: a part did not become ready in time.
+    """
+    _found_archive(settings)
+    progress("starting Kafka, Connect and Postgres")
+    stack = bootstrap.stack_settings(settings)
+    state = await control.up(stack, is_tied=is_tied)
+    dsn = database_dsn(settings, state)
+    progress("preparing the database for capture")
+    if not settings.source.url:
+        await _ensure_database(settings, state)
+    await onboarding.prepare(dsn)
+    epochs = await _ensure_topics(settings, state.ports.bootstrap_servers)
+    progress("registering the connector")
+    await _register(settings, state, dsn, epochs[PLATFORM_SOURCE])
+    progress("starting router, sink and folder connector")
+    settings.objects_folder.mkdir(parents=True, exist_ok=True)
+    state = await control.start_workers(stack, worker_commands(settings, state, config))
+    progress("sending a canary the whole way")
+    await canary.fly(settings, dsn, epochs[PLATFORM_SOURCE])
+    return Running(state=state, dsn=dsn, epochs=epochs)
+
+
+async def running(settings: Settings) -> Running:
+    """Return the platform that is up.
+
+    Raises:
+        ConfigError: it is down.
+    """
+    state = await control.status(bootstrap.stack_settings(settings))
+    if state is None:
+        raise ConfigError("the stack is down", hint="wedsync-backup up")
+    epochs = await asyncio.to_thread(_newest_epochs, state.ports.bootstrap_servers)
+    return Running(state=state, dsn=database_dsn(settings, state), epochs=epochs)
+
+
+def worker_commands(
+    settings: Settings, state: StackState, config: pathlib.Path | None
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Return what the supervisor shall run."""
+    given = ("--config", str(config.resolve())) if config else ()
+    where = ("--brokers", state.ports.bootstrap_servers, "--state-dir", str(settings.state_dir.resolve()), *given)
+    return [(name, (sys.executable, "-m", "ops.workers", name, *where)) for name in WORKERS]
+
+
+def _found_archive(settings: Settings) -> None:
+    """Make the master key and the store folders of a new archive; never for one that has data already."""
+    key_file = settings.master_key_file
+    if not key_file.exists():
+        if any(pathlib.Path(store.folder, "keyring").exists() for store in settings.stores):
+            raise ConfigError(
+                f"the stores hold an archive, but there is no master key at {key_file}",
+                hint="wedsync-backup keys import --from ESCROW",
+            )
+        bootstrap.make_store_folders(settings)
+        create_master_key(key_file, os.urandom(KEY_BYTES))
+    if not settings.catalog_file.exists():
+        settings.catalog_file.parent.mkdir(parents=True, exist_ok=True)
+        if any(pathlib.Path(store.folder, "log").exists() for store in settings.stores):
+            raise ConfigError(
+                "the stores hold an archive, but its catalog is gone", hint="wedsync-backup catalog rebuild"
+            )
+
+
+async def _ensure_database(settings: Settings, state: StackState) -> None:
+    """Create the local stack's database, with the sample platform where no mapping says otherwise."""
+    stack = bootstrap.stack_settings(settings)
+    name = settings.source.database
+    async with await psycopg.AsyncConnection.connect(stack_dsn(stack, state.ports), autocommit=True) as connection:
+        found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+        if await found.fetchone() is None:
+            await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    if settings.mapping:
+        return
+    from ops.sample import platform  # noqa: PLC0415 - only where nothing is configured
+
+    async with await psycopg.AsyncConnection.connect(database_dsn(settings, state)) as connection:
+        found = await connection.execute("SELECT to_regclass('public.weddings')")
+        row = await found.fetchone()
+    if row is not None and row[0] is None:
+        await platform.create(database_dsn(settings, state))
+
+
+async def _ensure_topics(settings: Settings, brokers: str) -> dict[str, int]:
+    found = await asyncio.to_thread(_newest_epochs, brokers)
+    epochs = {source: found.get(source, int(time.time())) for source in (PLATFORM_SOURCE, settings.objects.bucket)}
+    plans = [TopicPlan(name=capture_topic(source, epoch)) for source, epoch in epochs.items()]
+    plans += [TopicPlan(name=name, partitions=settings.archive.partitions) for name in BACKUP_TOPICS]
+    plans += [TopicPlan(name=DEAD_LETTERS), TopicPlan(name=CONTROLS, is_compacted=True)]
+    await ensure_topics(brokers, plans)
+    return epochs
+
+
+def _newest_epochs(brokers: str) -> dict[str, int]:
+    newest: dict[str, int] = {}
+    for topic in AdminClient({"bootstrap.servers": brokers}).list_topics(timeout=_ADMIN_SECONDS).topics:
+        try:
+            source, epoch = parse_capture_topic(topic)
+        except FormatError:
+            continue
+        newest[source] = max(epoch, newest.get(source, 0))
+    return newest
+
+
+async def _register(settings: Settings, state: StackState, dsn: str, epoch: int) -> None:
+    source = _postgres_source(settings, dsn, epoch)
+    async with ConnectClient(state.ports.connect_url) as connect:
+        is_new = await connect.status(connector_name(source)) is None
+        await connect.put(connector_name(source), connector_config(source))
+        await connect.wait_running(connector_name(source), within=_CONNECTOR_WITHIN)
+    await _wait_for_slot(dsn)
+    if is_new:
+        await begin_epoch(dsn, bootstrap.mapping(settings), epoch)
+
+
+def _postgres_source(settings: Settings, dsn: str, epoch: int) -> PostgresSource:
+    parts = conninfo.conninfo_to_dict(dsn)
+    try:
+        return PostgresSource(
+            host=str(parts["host"]),
+            port=int(parts.get("port") or 5432),
+            user=str(parts["user"]),
+            password=str(parts.get("password") or ""),
+            database=str(parts["dbname"]),
+            epoch=epoch,
+            heartbeat_interval_ms=settings.source.heartbeat_ms,
+        )
+    except KeyError as error:
+        raise ConfigError(
+            f"setting source.url: it names no {error.args[0]}", hint="postgresql://user@host:port/database"
+        ) from error
+
+
+async def _wait_for_slot(dsn: str) -> None:
+    deadline = time.monotonic() + _CONNECTOR_WITHIN.total_seconds()
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        while time.monotonic() < deadline:
+            found = await connection.execute(
+                "SELECT active FROM pg_replication_slots WHERE slot_name = %s AND active", (SLOT,)
+            )
+            if await found.fetchone():
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+    raise TransientError("the connector runs but does not stream", hint="see the connect log below the state folder")
+
+
+async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int) -> None:
+    """Write the schema into the log, and have every mapped table copied once."""
+    ddl = await onboarding.schema_ddl(dsn)
+    tables = ",".join(f'"{name}"' for name in sorted(mapping.tables))
+    signal = f'{{"type":"incremental","data-collections":[{tables}]}}'
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute("SELECT pg_logical_emit_message(true, 'wedsync.schema', %s::text)", (ddl,))
+        await connection.execute(
+            "INSERT INTO wedsync.debezium_signal (id, type, data) VALUES (%s, 'execute-snapshot', %s)"
+            " ON CONFLICT (id) DO NOTHING",
+            (f"copy-e{epoch}", signal),
+        )

@@ -1,0 +1,53 @@
+"""Object notices into Kafka: the folder connector's log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from confluent_kafka.admin import AdminClient
+
+from connectors.storage import encode_notice
+from schemas.errors import ConfigError, FormatError
+from schemas.topics import parse_capture_topic
+from streams.records import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from connectors.storage import ObjectNotice
+    from streams.produce import BatchProducer
+
+_TIMEOUT_SECONDS: Final = 15.0
+
+
+class KafkaNoticeLog:
+    """See `connectors.folder.NoticeLog`: one topic, one partition, acks=all."""
+
+    def __init__(self, producer: BatchProducer, topic: str) -> None:
+        self._producer, self._topic = producer, topic
+
+    async def append(self, notices: Sequence[ObjectNotice]) -> None:
+        """See `NoticeLog.append`."""
+        await self._producer.deliver(
+            [Outgoing(self._topic, 0, notice.key.encode(), encode_notice(notice)) for notice in notices]
+        )
+
+
+def newest_epoch_topic(brokers: str, source: str) -> str:
+    """Return the capture topic of a source's newest epoch.
+
+    Raises:
+        ConfigError: there is none yet.
+    """
+    admin = AdminClient({"bootstrap.servers": brokers})
+    found: list[tuple[int, str]] = []
+    for topic in admin.list_topics(timeout=_TIMEOUT_SECONDS).topics:
+        try:
+            name, epoch = parse_capture_topic(topic)
+        except FormatError:
+            continue
+        if name == source:
+            found.append((epoch, topic))
+    if not found:
+        raise ConfigError(f"source {source} has no capture topic yet", hint="`wedsync-backup up` makes it")
+    return max(found)[1]

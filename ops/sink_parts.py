@@ -1,0 +1,90 @@
+"""The parts of a sink worker, put together: sink, blobs, owed copies, checkpoints, gauges."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from ops import bootstrap
+from ops.worker_metrics import SinkMetrics, make
+from schemas import metrics
+from sinks.blobs import BlobSink
+from sinks.catalog_tables import GAPS, OBJECTS, PACKS
+from sinks.checkpoint import CheckpointWriter
+from sinks.objects import FolderObjects
+from sinks.owed import OwedCopies
+from sinks.protect import Protector
+from sinks.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ops.config import Settings
+    from schemas.backup import Priority
+    from sinks.protect import Protected
+
+_GAUGES_EVERY_SECONDS: Final = 2.0
+
+
+class SinkParts:
+    """All that runs in a sink worker."""
+
+    def __init__(self, settings: Settings, *, topic_ids: Mapping[str, str]) -> None:
+        self._settings = settings
+        archive = self.archive = bootstrap.Archive(settings)
+        self._metrics = SinkMetrics()
+        shared = {
+            "catalog": archive.catalog,
+            "keyring": archive.keyring,
+            "replicator": archive.replicator,
+            "late": archive.late,
+            "now": bootstrap.now,
+            "randomness": os.urandom,
+            "cpu": archive.cpu,
+        }
+        self.blobs = BlobSink(
+            source=FolderObjects({settings.objects.bucket: settings.objects_folder}),
+            protected=self._metrics.object_protected,
+            **shared,  # type: ignore[arg-type]
+        )
+        self.sink = Sink(
+            catalog=archive.catalog,
+            protector=Protector(**shared),  # type: ignore[arg-type]
+            topic_ids=topic_ids,
+            limits=bootstrap.window_limits(settings),
+            protected=self._window_protected,
+        )
+        owed = OwedCopies(catalog=archive.catalog, replicator=archive.replicator, now=bootstrap.now)
+        checkpoints = CheckpointWriter(
+            catalog=archive.catalog,
+            keyring=archive.keyring,
+            replicator=archive.replicator,
+            partitions=settings.archive.partitions,
+            now=bootstrap.now,
+            randomness=os.urandom,
+        )
+        self.companions = [self.blobs.run, owed.run, checkpoints.run, self._observe]
+
+    def _window_protected(self, lane: Priority, protected: Protected) -> None:
+        self._metrics.window_protected(lane, protected)
+        if protected.window.objects:
+            self.blobs.wake()
+
+    async def _observe(self) -> None:
+        claimed, owed, gaps = make(metrics.OBJECTS_CLAIMED), make(metrics.PACKS_OWED), make(metrics.GAPS)
+        suspect = make(metrics.STORE_SUSPECT)
+        count = sa.func.count()
+        while True:
+            claimed.set(await self._scalar(sa.select(count).where(OBJECTS.c.state == "claimed")))
+            owed.set(await self._scalar(sa.select(count).where(PACKS.c.is_full.is_(False))))
+            gaps.set(await self._scalar(sa.select(count).select_from(GAPS)))
+            suspects = self.archive.health.suspects()
+            for store in self.archive.stores:
+                suspect.labels(store).set(store in suspects)
+            await asyncio.sleep(_GAUGES_EVERY_SECONDS)
+
+    async def _scalar(self, statement: sa.Select[int]) -> int:
+        return await self.archive.catalog.run(lambda connection: connection.execute(statement).scalar_one())

@@ -1,0 +1,117 @@
+"""What is true now: what runs, how far each lane is protected, what is owed. Observes, changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from ops import bootstrap
+from ops.stack import control
+from schemas.backup import COPIES_PROTECTED, SERVICE_LEVELS, Priority
+from schemas.topics import backup_topic
+from sinks.catalog import open_engine
+from sinks.catalog_tables import COPIES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
+
+if TYPE_CHECKING:
+    from ops.config import Settings
+
+_KAFKA_SECONDS: Final = 5.0
+_MICRO: Final = 1_000_000
+
+
+async def observe(settings: Settings) -> dict[str, Any]:
+    """Return the present state as plain values.
+
+    Raises:
+        ConfigError: there is no catalog.
+    """
+    state = await control.status(bootstrap.stack_settings(settings))
+    engine = open_engine(settings.catalog_file, must_exist=True)
+    ends = {}
+    if state is not None:
+        partitions = settings.archive.partitions
+        ends = await asyncio.to_thread(_log_ends, state.ports.bootstrap_servers, partitions)
+    with engine.connect() as connection:
+        found = {
+            "is_up": state is not None,
+            "parts": [
+                {"part": name, "status": part.status.value, "restarts": part.restarts}
+                for name, part in (state.parts.items() if state else ())
+            ],
+            "lanes": [_lane(connection, lane, ends) for lane in Priority],
+            **archive_counts(connection),
+        }
+    engine.dispose()
+    return found
+
+
+def archive_counts(connection: sa.Connection) -> dict[str, int]:
+    """Return what the archive holds and owes."""
+    count = sa.func.count()
+    few = sa.select(COPIES.c.pack_hash).group_by(COPIES.c.pack_hash).having(count < COPIES_PROTECTED).subquery()
+    statements = {
+        "objects_protected": sa.select(count).where(OBJECTS.c.state == "protected"),
+        "objects_claimed": sa.select(count).where(OBJECTS.c.state == "claimed"),
+        "objects_lost": sa.select(count).where(OBJECTS.c.state == "lost"),
+        "packs": sa.select(count).select_from(PACKS),
+        "packs_owed": sa.select(count).where(PACKS.c.is_full.is_(False)),
+        "packs_below_three": sa.select(count).select_from(few),
+        "gaps": sa.select(count).select_from(GAPS),
+        "bytes": sa.select(sa.func.coalesce(sa.func.sum(PACKS.c.size_bytes), 0)),
+        "events": sa.select(sa.func.coalesce(sa.func.sum(PACKS.c.events), 0)),
+    }
+    return {name: int(connection.execute(statement).scalar_one()) for name, statement in statements.items()}
+
+
+def _lane(connection: sa.Connection, lane: Priority, ends: dict[tuple[str, int], int]) -> dict[str, Any]:
+    topic = backup_topic(lane)
+    marks = {
+        (row.topic, row.partition): row
+        for row in connection.execute(sa.select(PARTITIONS).where(PARTITIONS.c.topic == topic))
+    }
+    lag = sum(max(0, end - (marks[at].next_offset if at in marks else 0)) for at, end in ends.items() if at[0] == topic)
+    until_us = connection.execute(
+        sa.select(sa.func.min(FRONTIERS.c.committed_us)).where(
+            FRONTIERS.c.topic_id.in_([row.topic_id for row in marks.values()]), FRONTIERS.c.lsn > 0
+        )
+    ).scalar_one()
+    until = dt.datetime.fromtimestamp(until_us / _MICRO, dt.UTC) if until_us else None
+    behind = (bootstrap.now() - until).total_seconds() if until else None
+    return {
+        "lane": lane.value,
+        "lag_messages": lag if ends else None,
+        "protected_until": until.isoformat(timespec="milliseconds") if until else None,
+        "behind_seconds": round(behind, 3) if behind is not None else None,
+        "verdict": verdict(lane, behind, lag if ends else None),
+    }
+
+
+def verdict(lane: Priority, behind_seconds: float | None, lag_messages: int | None) -> str:
+    """Return ok, slow, stalled or stopped. An idle source beats every second, so silence is never health."""
+    if lag_messages is None:
+        return "stopped"
+    if behind_seconds is None:
+        return "stalled"
+    promised = SERVICE_LEVELS[lane].durable_within.total_seconds()
+    if behind_seconds <= promised:
+        return "ok"
+    return "slow" if behind_seconds <= 2 * promised else "stalled"
+
+
+def _log_ends(brokers: str, partitions: int) -> dict[tuple[str, int], int]:
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "wedsync-status", "log_level": 3})
+    try:
+        topics = [backup_topic(lane) for lane in Priority]
+        return {
+            (topic, number): consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_KAFKA_SECONDS)[1]
+            for topic in topics
+            for number in range(partitions)
+        }
+    except KafkaException:
+        return {}
+    finally:
+        consumer.close()

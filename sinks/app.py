@@ -1,0 +1,27 @@
+"""The sink's Faust worker: the agent that hands batches to the sink, and nothing else that acknowledges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from schemas.topics import BACKUP_TOPICS
+from streams.app import batch_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sinks.sink import Sink
+    from streams.app import Companion
+
+
+def sink_worker(sink: Sink, *, brokers: str, group: str, companions: Sequence[Companion]) -> Any:
+    """Return the worker that protects the backup topics, with what runs beside it."""
+    return batch_worker(
+        name=group,
+        brokers=brokers,
+        topics=BACKUP_TOPICS,
+        handle=sink.accept,
+        watermarks=sink,
+        companions=[sink.watch, *companions],
+        finish=sink.stop,
+    )

@@ -1,0 +1,309 @@
+"""Which rows and objects existed at the cut. Pure: changes in, in any order and any number of times, state out.
+
+Of each row and each object the newest version at or below the cut counts; all others are passed over, so
+that memory follows what is alive and not how often it changed. What decides is the order of the log
+(epoch, position), never the order of arrival: a change that was routed twice, or sealed again under
+another wedding, is the same change. A TRUNCATE kills what lies before it. A row that has moved to
+another wedding is gone from here, and a row that follows a parent lives only while its parent does.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from connectors import debezium, storage
+from connectors.debezium import Boundary, Change, Notice, Operation
+from connectors.storage import ObjectAction, ObjectNotice
+from schemas.errors import FormatError
+from sinks.commits import commit_of
+from sinks.cut import Order
+from streams.state import parent_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from connectors.debezium import Image
+    from schemas.mapping import TableMapping, TableRule
+    from sinks.cut import Cut
+
+_COMPLETE: Final = frozenset({"SUCCEEDED", "EMPTY"})
+_OUR_SCHEMA: Final = "wedsync."
+_START: Final = Order(-1, -1)
+
+ObjectName = tuple[str, str, str]
+"""Source, bucket, key."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectVersion:
+    """One version of an object, as its notice announced it; `wedding` is the one under whose key it lies."""
+
+    source: str
+    wedding: str
+    order: Order
+    notice: ObjectNotice
+
+    @property
+    def name(self) -> ObjectName:
+        """Return what identifies the object."""
+        return self.source, self.notice.bucket, self.notice.key
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What the ENDs say against what was found.
+
+    `torn` counts transactions with changes but without an END at or below the cut: a cut never tears,
+    so each is a lost END. For everything (`is_exact`) `expected` must equal `found`; of one wedding
+    nobody can know how many of a transaction's changes were its own.
+    """
+
+    transactions: int
+    torn: int
+    is_exact: bool
+    expected: int
+    found: int
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether nothing is missing as far as can be known."""
+        return not self.torn and (not self.is_exact or self.expected == self.found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What existed at the cut: table → key → image, and objects. `ddl` is the schema of that time, if captured."""
+
+    wedding: str | None
+    cut: Cut
+    rows: Mapping[str, Mapping[bytes, Image]]
+    objects: Mapping[ObjectName, ObjectVersion]
+    ddl: str | None
+    audit: Audit
+    warnings: tuple[str, ...] = ()
+    is_whole: bool = True
+
+    def tables(self) -> dict[str, list[Image]]:
+        """Return the row images of each table that has any, in the order of their keys."""
+        return {table: [rows[key] for key in sorted(rows)] for table, rows in sorted(self.rows.items())}
+
+
+class Replay:
+    """Takes changes of one wedding and of the platform, or with None all there are; says what existed."""
+
+    def __init__(self, *, mapping: TableMapping, wedding: str | None, cut: Cut) -> None:
+        self._mapping, self._wedding, self._cut = mapping, wedding, cut
+        self._rows: dict[str, dict[bytes, tuple[Order, Image | None]]] = collections.defaultdict(dict)
+        self._truncated: dict[str, Order] = {}
+        self._complete: dict[str, Order] = {}
+        self._objects: dict[ObjectName, ObjectVersion] = {}
+        self._schema: tuple[Order, bytes] = (_START, b"")
+        self._audit = _Auditor(is_exact=wedding is None)
+        self._unruled: collections.Counter[str] = collections.Counter()
+        self._unreadable = 0
+
+    def take(self, changes: Iterable[Mapping[str, Any]]) -> None:
+        """Take changes, each as `sinks.packer.decode_changes` returns it."""
+        for change in changes:
+            try:
+                self._take(change)
+            except FormatError:
+                self._unreadable += 1
+
+    def _take(self, change: Mapping[str, Any]) -> None:
+        kind = change["kind"]
+        if kind.startswith("object"):
+            self._take_object(change)
+        elif kind == "undecodable":
+            self._unreadable += 1
+        elif change["source"] == self._cut.source:
+            order = Order(change["epoch"], change["position"])
+            if self._cut.has(order, change["transaction"]):
+                self._take_ordered(kind, order, change)
+
+    def _take_ordered(self, kind: str, order: Order, change: Mapping[str, Any]) -> None:
+        match kind:
+            case "row":
+                self._audit.saw(order, change)
+                self._take_row(order, change)
+            case "truncate":
+                self._audit.saw(order, change)
+                self._truncated[change["table"]] = max(order, self._truncated.get(change["table"], order))
+            case "commit":
+                self._audit.ended(order, commit_of(change)[1])
+            case "snapshot":
+                self._take_snapshot(order, change)
+            case "schema":
+                self._audit.saw(order, change)
+                self._schema = max(self._schema, (order, change["payload"]))
+            case _:
+                self._audit.saw(order, change)
+
+    def _take_row(self, order: Order, change: Mapping[str, Any]) -> None:
+        rule = self._mapping.rule(change["table"])
+        if rule is None:
+            self._unruled[change["table"]] += 1
+            return
+        captured = debezium.parse(change["payload"])
+        if not isinstance(captured, Change):
+            raise FormatError("a row whose payload is no change", hint="it was written by another version")
+        captured = debezium.with_whole_images(captured)
+        key = _key(captured.image, rule)
+        rows = self._rows[rule.name]
+        held = rows.get(key)
+        if held is None or held[0] < order:
+            rows[key] = order, self._present(captured, rule)
+
+    def _present(self, change: Change, rule: TableRule) -> Image | None:
+        """Return the row after a change, None when it is gone or is another wedding's now."""
+        if change.operation is Operation.DELETE or change.after is None:
+            return None
+        is_ours = self._wedding is None or rule.wedding_column is None
+        return change.after if is_ours or str(change.after.get(rule.wedding_column or "")) == self._wedding else None
+
+    def _take_snapshot(self, order: Order, change: Mapping[str, Any]) -> None:
+        table = completed_table(change)
+        if table is not None and order.epoch == self._cut.order.epoch:
+            self._complete[table] = min(order, self._complete.get(table, order))
+
+    def _take_object(self, change: Mapping[str, Any]) -> None:
+        notice = storage.decode_notice(change["payload"])
+        if self._cut.at_us is not None and notice.modified_us > self._cut.at_us:
+            return
+        version = ObjectVersion(
+            source=change["source"],
+            wedding=change["wedding"],
+            order=Order(change["epoch"], change["position"]),
+            notice=notice,
+        )
+        held = self._objects.get(version.name)
+        if held is None or _age(held) < _age(version):
+            self._objects[version.name] = version
+
+    def incomplete(self) -> list[str]:
+        """Return the tables of whose earlier rows no complete copy lies at or below the cut, in its epoch."""
+        return sorted(self._mapping.tables.keys() - self._complete.keys())
+
+    def state(self) -> State:
+        """Return what existed at the cut."""
+        rows = {table: self._alive(table, held) for table, held in self._rows.items()}
+        if self._wedding is not None:
+            rows = _Families(self._mapping, rows).kept()
+        is_put = {ObjectAction.PUT}
+        return State(
+            wedding=self._wedding,
+            cut=self._cut,
+            rows={table: alive for table, alive in rows.items() if alive},
+            objects={name: each for name, each in sorted(self._objects.items()) if each.notice.action in is_put},
+            ddl=debezium.message_content(self._schema[1]).decode() if self._schema[1] else None,
+            audit=self._audit.result(),
+            warnings=tuple(self._warnings()),
+            is_whole=not self._unreadable and not self._unruled,
+        )
+
+    def _alive(self, table: str, held: Mapping[bytes, tuple[Order, Image | None]]) -> dict[bytes, Image]:
+        """Return the rows that no TRUNCATE and no new copy of the table has ended."""
+        killed = self._truncated.get(table, _START)
+        begin = Order(self._cut.order.epoch, -1) if table in self._complete else _START
+        return {key: image for key, (order, image) in held.items() if image is not None and order > max(killed, begin)}
+
+    def _warnings(self) -> Iterable[str]:
+        if self._unreadable:
+            yield f"{self._unreadable} changes could not be read: they are not part of this restore"
+        for table, count in sorted(self._unruled.items()):
+            yield f"table {table} has no rule in the mapping: {count} changes of it are not part of this restore"
+
+
+def completed_table(change: Mapping[str, Any]) -> str | None:
+    """Return the table whose copy a `snapshot` change says is complete; None when that copy failed.
+
+    Raises:
+        FormatError: its payload is no notification.
+    """
+    notice = debezium.parse(change["payload"])
+    if not isinstance(notice, Notice):
+        raise FormatError("a snapshot whose payload is no notification", hint="it was written by another version")
+    about = notice.fields.get("additional_data") or {}
+    return str(about["scanned_collection"]) if about.get("status") in _COMPLETE else None
+
+
+def _key(image: Image, rule: TableRule) -> bytes:
+    if not image.keys() >= set(rule.key):
+        raise FormatError(f"a row of {rule.name} lacks its key", hint="was the key declared rightly?")
+    return orjson.dumps([image[column] for column in rule.key])
+
+
+def _age(version: ObjectVersion) -> tuple[int, Order]:
+    return version.notice.modified_us, version.order
+
+
+class _Families:
+    """Keeps of tables that follow a parent only the rows whose parent row is kept."""
+
+    def __init__(self, mapping: TableMapping, rows: Mapping[str, dict[bytes, Image]]) -> None:
+        self._mapping, self._rows = mapping, rows
+        self._kept: dict[str, dict[bytes, Image]] = {}
+        self._names: dict[tuple[str, tuple[str, ...]], set[bytes]] = {}
+
+    def kept(self) -> dict[str, dict[bytes, Image]]:
+        """Return the rows of the wedding's own tables; the platform's are nobody's here."""
+        rules = [rule for rule in self._mapping.tables.values() if not rule.is_platform]
+        return {rule.name: self._keep(rule) for rule in rules}
+
+    def _keep(self, rule: TableRule) -> dict[bytes, Image]:
+        if rule.name not in self._kept:
+            rows = self._rows.get(rule.name, {})
+            self._kept[rule.name] = {key: image for key, image in rows.items() if self._has_parent(image, rule)}
+        return self._kept[rule.name]
+
+    def _has_parent(self, image: Image, rule: TableRule) -> bool:
+        if rule.parent is None:
+            return rule.wedding_column is not None
+        pointed = parent_name(rule.parent.table, [image.get(column) for column in rule.parent.columns])
+        return pointed in self._parents(rule.parent.table, rule.parent.references)
+
+    def _parents(self, table: str, columns: tuple[str, ...]) -> set[bytes]:
+        if (table, columns) not in self._names:
+            parents = self._keep(self._mapping.tables[table]).values()
+            self._names[table, columns] = {
+                parent_name(table, [image.get(name) for name in columns]) for image in parents
+            }
+        return self._names[table, columns]
+
+
+class _Auditor:
+    """Counts changes of transactions against their ENDs."""
+
+    def __init__(self, *, is_exact: bool) -> None:
+        self._is_exact = is_exact
+        self._seen: dict[tuple[int, int], set[int]] = collections.defaultdict(set)
+        self._ends: dict[tuple[int, int], tuple[Order, int]] = {}
+
+    def saw(self, order: Order, change: Mapping[str, Any]) -> None:
+        if change["transaction"] and change["order"]:
+            seen = self._seen[order.epoch, change["transaction"]]
+            if self._is_exact or not seen:
+                seen.add(change["order"])
+
+    def ended(self, order: Order, end: Boundary) -> None:
+        ours = sum(count for table, count in end.counts.items() if table.startswith(_OUR_SCHEMA))
+        self._ends[order.epoch, end.transaction] = order, end.events - ours
+
+    def result(self) -> Audit:
+        # A log may begin in the middle of a transaction: the first END of an epoch counts what came before it too.
+        firsts = {min(order for order, _ in self._ends.values() if order.epoch == epoch) for epoch in self._epochs()}
+        whole = {name: count for name, (order, count) in self._ends.items() if order not in firsts}
+        return Audit(
+            transactions=len(self._ends),
+            torn=len(self._seen.keys() - self._ends.keys()),
+            is_exact=self._is_exact,
+            expected=sum(whole.values()) if self._is_exact else 0,
+            found=sum(len(self._seen.get(name, ())) for name in whole) if self._is_exact else 0,
+        )
+
+    def _epochs(self) -> set[int]:
+        return {epoch for epoch, _ in self._ends}

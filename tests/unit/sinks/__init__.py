@@ -1,0 +1,1 @@
+"""Packing, protecting, finding again."""
