@@ -1,5 +1,5 @@
 # Two commands are enough: `make demo` and `make test`. Each sets up what is missing first.
-#   make demo   KEEP=1 leaves the stack up; CLOUDS=emulators uses real object-store protocols
+#   make demo   KEEP=1 leaves the stack up
 #   make bench  NAME=rpo
 BIN := .venv/bin
 NAME ?= rpo
@@ -13,7 +13,7 @@ setup:
 	@ops/setup.sh
 
 demo: setup
-	@$(BIN)/wedsync-backup demo $(if $(KEEP),--keep) $(if $(CLOUDS),--clouds $(CLOUDS))
+	@$(BIN)/wedsync-backup demo $(if $(KEEP),--keep)
 
 test: checks integration
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 WORKERS: Final = ("router", "sink", "folder")
-_CONNECTOR_WITHIN: Final = dt.timedelta(seconds=60)
+CONNECTOR_WITHIN: Final = dt.timedelta(seconds=60)
 _POLL_SECONDS: Final = 0.05
 _ADMIN_SECONDS: Final = 15.0
 
@@ -80,7 +80,12 @@ async def bring_up(
         ConfigError: something is missing or wrong; the message says what.
         TransientError: a part did not become ready in time.
     """
-    _found_archive(settings)
+    if settings.source.url and not settings.mapping:
+        raise ConfigError(
+            "setting mapping: nothing says how the rows of source.url find their wedding",
+            hint="wedsync-backup init --database URL writes a proposal",
+        )
+    found_archive(settings)
     progress("starting Kafka, Connect and Postgres")
     stack = bootstrap.stack_settings(settings)
     state = await control.up(stack, is_tied=is_tied)
@@ -89,9 +94,9 @@ async def bring_up(
     if not settings.source.url:
         await _ensure_database(settings, state)
     await onboarding.prepare(dsn)
-    epochs = await _ensure_topics(settings, state.ports.bootstrap_servers)
+    epochs = await ensure_platform_topics(settings, state.ports.bootstrap_servers)
     progress("registering the connector")
-    await _register(settings, state, dsn, epochs[PLATFORM_SOURCE])
+    await register(settings, state.ports.connect_url, dsn, epochs[PLATFORM_SOURCE])
     progress("starting router, sink and folder connector")
     settings.objects_folder.mkdir(parents=True, exist_ok=True)
     state = await control.start_workers(stack, worker_commands(settings, state, config))
@@ -122,7 +127,7 @@ def worker_commands(
     return [(name, (sys.executable, "-m", "ops.workers", name, *where)) for name in WORKERS]
 
 
-def _found_archive(settings: Settings) -> None:
+def found_archive(settings: Settings) -> None:
     """Make the master key and the store folders of a new archive; never for one that has data already."""
     key_file = settings.master_key_file
     if not key_file.exists():
@@ -160,7 +165,8 @@ async def _ensure_database(settings: Settings, state: StackState) -> None:
         await platform.create(database_dsn(settings, state))
 
 
-async def _ensure_topics(settings: Settings, brokers: str) -> dict[str, int]:
+async def ensure_platform_topics(settings: Settings, brokers: str) -> dict[str, int]:
+    """Create all topics that are missing, and return the epoch of each source."""
     found = await asyncio.to_thread(_newest_epochs, brokers)
     epochs = {source: found.get(source, int(time.time())) for source in (PLATFORM_SOURCE, settings.objects.bucket)}
     plans = [TopicPlan(name=capture_topic(source, epoch)) for source, epoch in epochs.items()]
@@ -181,18 +187,22 @@ def _newest_epochs(brokers: str) -> dict[str, int]:
     return newest
 
 
-async def _register(settings: Settings, state: StackState, dsn: str, epoch: int) -> None:
-    source = _postgres_source(settings, dsn, epoch)
-    async with ConnectClient(state.ports.connect_url) as connect:
-        is_new = await connect.status(connector_name(source)) is None
+async def register(settings: Settings, connect_url: str, dsn: str, epoch: int) -> None:
+    """Register the connector of an epoch and have what was there before it copied; again changes nothing."""
+    source = postgres_source(settings, dsn, epoch)
+    async with ConnectClient(connect_url) as connect:
         await connect.put(connector_name(source), connector_config(source))
-        await connect.wait_running(connector_name(source), within=_CONNECTOR_WITHIN)
-    await _wait_for_slot(dsn)
-    if is_new:
-        await begin_epoch(dsn, bootstrap.mapping(settings), epoch)
+        await connect.wait_running(connector_name(source), within=CONNECTOR_WITHIN)
+    await wait_for_slot(dsn)
+    await begin_epoch(dsn, bootstrap.mapping(settings), epoch)
 
 
-def _postgres_source(settings: Settings, dsn: str, epoch: int) -> PostgresSource:
+def postgres_source(settings: Settings, dsn: str, epoch: int) -> PostgresSource:
+    """Return what the connector is told of the database.
+
+    Raises:
+        ConfigError: the URL leaves something out.
+    """
     parts = conninfo.conninfo_to_dict(dsn)
     try:
         return PostgresSource(
@@ -210,12 +220,17 @@ def _postgres_source(settings: Settings, dsn: str, epoch: int) -> PostgresSource
         ) from error
 
 
-async def _wait_for_slot(dsn: str) -> None:
-    deadline = time.monotonic() + _CONNECTOR_WITHIN.total_seconds()
+async def wait_for_slot(dsn: str, *, slot: str = SLOT) -> None:
+    """Wait until the connector streams.
+
+    Raises:
+        TransientError: it does not.
+    """
+    deadline = time.monotonic() + CONNECTOR_WITHIN.total_seconds()
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         while time.monotonic() < deadline:
             found = await connection.execute(
-                "SELECT active FROM pg_replication_slots WHERE slot_name = %s AND active", (SLOT,)
+                "SELECT active FROM pg_replication_slots WHERE slot_name = %s AND active", (slot,)
             )
             if await found.fetchone():
                 return
@@ -224,7 +239,12 @@ async def _wait_for_slot(dsn: str) -> None:
 
 
 async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int) -> None:
-    """Write the schema into the log, and have every mapped table copied once."""
+    """Write the schema into the log, and have every mapped table copied: once an epoch, both or neither."""
+    name = f"copy-e{epoch}"
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        found = await connection.execute("SELECT 1 FROM wedsync.debezium_signal WHERE id = %s", (name,))
+        if await found.fetchone():
+            return
     ddl = await onboarding.schema_ddl(dsn)
     tables = ",".join(f'"{name}"' for name in sorted(mapping.tables))
     signal = f'{{"type":"incremental","data-collections":[{tables}]}}'
@@ -233,5 +253,5 @@ async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int) -> None:
         await connection.execute(
             "INSERT INTO wedsync.debezium_signal (id, type, data) VALUES (%s, 'execute-snapshot', %s)"
             " ON CONFLICT (id) DO NOTHING",
-            (f"copy-e{epoch}", signal),
+            (name, signal),
         )

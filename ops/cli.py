@@ -1,8 +1,8 @@
 """The command line: `wedsync-backup VERB`. Errors are one line of what and why, one of what to do.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 done in part, 10 no archive, 12 wrong key,
-130 cancelled. With `--json` standard output holds JSON and nothing else; progress goes to standard error.
-Verbs import what they need when they run, so that `--help` answers at once.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 done in part, 130 cancelled. With `--json`
+standard output holds JSON and nothing else; progress goes to standard error. Verbs import what they
+need when they run, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ T = TypeVar("T")
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_PARTIAL: Final = 3
-EXIT_NO_ARCHIVE: Final = 10
 EXIT_CANCELLED: Final = 130
 
 app = typer.Typer(
@@ -74,38 +73,29 @@ def main() -> None:
     from ops import cli_archive, cli_demo, cli_keys, cli_stack  # noqa: F401 - they register their verbs
 
     try:
-        app(standalone_mode=False)
+        # In this mode an `Exit` is not raised but returned, as its code.
+        code = app(standalone_mode=False)
     except WedSyncError as error:
         say(f"error: {error}")
         if error.hint:
             say(f"  what to do: {error.hint}")
-        sys.exit(exit_code(error))
+        code = exit_code(error)
     except (KeyboardInterrupt, typer.Abort):
         say("cancelled")
-        sys.exit(EXIT_CANCELLED)
-    except typer.Exit as leaving:
-        sys.exit(leaving.exit_code)
-    except Exception as error:  # noqa: BLE001 - the outermost loop: a person sees one line
-        _usage_or_bug(error)
+        code = EXIT_CANCELLED
+    except typer.TyperException as error:
+        say(f"error: {error}")
+        say("  what to do: wedsync-backup --help, or the verb's own --help")
+        code = EXIT_USAGE
+    except Exception as error:
+        if os.environ.get("WEDSYNC_DEBUG"):
+            raise
+        say(f"error: a bug of ours: {type(error).__name__}: {error}")
+        say("  what to do: run it again with WEDSYNC_DEBUG=1 and report the trace")
+        code = EXIT_FAILED
+    sys.exit(code or 0)
 
 
 def exit_code(error: WedSyncError) -> int:
     """Return the exit code an error deserves."""
     return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
-
-
-def _usage_or_bug(error: Exception) -> None:
-    import click
-
-    if isinstance(error, click.ClickException):
-        error.show()
-        sys.exit(EXIT_USAGE)
-    if os.environ.get("WEDSYNC_DEBUG"):
-        raise error
-    say(f"error: a bug of ours: {type(error).__name__}: {error}")
-    say("  what to do: run it again with WEDSYNC_DEBUG=1 and report the trace")
-    sys.exit(EXIT_FAILED)
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,6 @@ _DEMO_FOLDER: Final = pathlib.Path("build/demo")
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack up afterwards.")] = False,
-    clouds: Annotated[str, typer.Option("--clouds", help="Only folders so far.")] = "folders",
 ) -> None:
     """Show the main job, end to end, on real parts. Example: wedsync-backup demo."""
     from ops.config import load_settings
@@ -26,8 +25,6 @@ def demo(
     from ops.demo.story import Demo, fresh_state
     from ops.tables import print_table
 
-    if clouds != "folders":
-        raise ConfigError(f"--clouds {clouds}: only folders are built yet", hint="leave it out")
     began = time.monotonic()
 
     def tell(what: str) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ops.config import Settings
 
 Database = Annotated[
-    str, typer.Option("--database", help="postgresql://user@host:port/database", envvar="WEDSYNC_SOURCE__URL")
+    str | None, typer.Option("--database", help="postgresql://user@host:port/database", envvar="WEDSYNC_SOURCE__URL")
 ]
 
 
@@ -77,15 +77,21 @@ def _show(found: dict[str, Any]) -> None:
 
 @app.command()
 def init(
-    database: Database,
+    database: Database = None,
     out: Annotated[pathlib.Path, typer.Option(help="Where to write the settings.")] = pathlib.Path("wedsync.toml"),
     calendar: Annotated[str | None, typer.Option(help="The table of weddings, where it cannot be guessed.")] = None,
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    print_sql: Annotated[bool, typer.Option("--print-sql", help="Print what `up` will do to the database.")] = False,
 ) -> None:
     """Propose settings for a database of your own. Example: wedsync-backup init --database postgresql://me@db/weddings."""
     from ops import onboarding
     from schemas.errors import ConfigError
 
+    if print_sql:
+        print(onboarding.print_sql())
+        return
+    if database is None:
+        raise ConfigError("no database", hint="--database postgresql://user@host:port/database")
     if out.exists() and not force:
         raise ConfigError(f"{out} exists", hint="write elsewhere with --out, or replace it with --force")
     proposal = run(onboarding.propose(database, calendar=calendar))

@@ -43,16 +43,16 @@ async def set_up(settings: Settings, *, brokers: str, connect_url: str) -> None:
     dsn = settings.source.url
     if not dsn:
         raise ConfigError("setting source.url is empty", hint="docker compose sets it from .env")
-    bringup._found_archive(settings)  # noqa: SLF001 - shared with `up`, which calls them in the same order
+    bringup.found_archive(settings)
     await _ensure_tables(settings, dsn)
     await onboarding.prepare(dsn)
-    epochs = await bringup._ensure_topics(settings, brokers)  # noqa: SLF001
+    epochs = await bringup.ensure_platform_topics(settings, brokers)
     epoch = epochs[PLATFORM_SOURCE]
-    source = bringup._postgres_source(settings, dsn, epoch)  # noqa: SLF001
+    source = bringup.postgres_source(settings, dsn, epoch)
     async with ConnectClient(connect_url) as connect:
         await connect.put(connector_name(source), connector_config(source))
         await connect.wait_running(connector_name(source), within=_CONNECTOR_WITHIN)
-    await bringup._wait_for_slot(dsn)  # noqa: SLF001
+    await bringup.wait_for_slot(dsn)
     # Again is harmless: the schema is written once more, and the request for the copy has its epoch's name.
     await bringup.begin_epoch(dsn, bootstrap.mapping(settings), epoch)
 

@@ -36,7 +36,7 @@ class StackSection(_Section):
 
 
 class SourceSection(_Section):
-    """The protected database; an empty URL means database `name` of the local stack's Postgres."""
+    """The protected database; an empty URL means `database` of the local stack's Postgres."""
 
     url: str = ""
     database: str = "platform"
@@ -47,7 +47,7 @@ class ObjectsSection(_Section):
     """The folder of stored objects; `folder` empty means `<state>/objects`."""
 
     folder: str = ""
-    bucket: str = "objects"
+    bucket: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9-]{1,40}$")] = "objects"
     settle_ms: Annotated[int, pydantic.Field(ge=0, le=60000)] = 30
     sweep_seconds: _Seconds = 10.0
 
@@ -72,9 +72,13 @@ class WindowsSection(_Section):
 
 
 class ArchiveSection(_Section):
-    """Backup topics and stores."""
+    """Backup topics and stores.
 
-    partitions: Annotated[int, pydantic.Field(ge=1, le=1024)] = 2
+    `partitions` is the number of each backup topic's partitions, fixed for the life of an archive: one sink
+    process gains nothing from more than one, and more sinks than partitions would stand idle.
+    """
+
+    partitions: Annotated[int, pydantic.Field(ge=1, le=1024)] = 1
     checkpoint_seconds: _Seconds = 5.0
     store_retry_seconds: _Seconds = 5.0
     windows: WindowsSection = WindowsSection()

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS wedsync.replica_identity (
 )
 """
 
-# A failing backup must not fail the application's DDL: the trigger warns, and `doctor` compares.
+# A failing backup must not fail the application's DDL: the trigger only warns.
 NEW_TABLE_FUNCTION: Final[LiteralString] = f"""
 CREATE OR REPLACE FUNCTION wedsync.new_table() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$

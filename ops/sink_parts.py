@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ops.config import Settings
     from schemas.backup import Priority
     from sinks.protect import Protected
+    from streams.app import Companion
 
 _GAUGES_EVERY_SECONDS: Final = 2.0
 
@@ -66,7 +68,9 @@ class SinkParts:
             now=bootstrap.now,
             randomness=os.urandom,
         )
-        self.companions = [self.blobs.run, owed.run, checkpoints.run, self._observe]
+        self._partitions = [(topic, number) for topic in topic_ids for number in range(settings.archive.partitions)]
+        every = functools.partial(checkpoints.run, every_seconds=settings.archive.checkpoint_seconds)
+        self.companions: list[Companion] = [self.blobs.run, owed.run, every, self._observe]
 
     def _window_protected(self, lane: Priority, protected: Protected) -> None:
         self._metrics.window_protected(lane, protected)

@@ -68,17 +68,20 @@ def archive_counts(connection: sa.Connection) -> dict[str, int]:
 
 
 def _lane(connection: sa.Connection, lane: Priority, ends: dict[tuple[str, int], int]) -> dict[str, Any]:
+    """Return one lane of the newest epoch: what an earlier Kafka left behind is over and cannot lag."""
     topic = backup_topic(lane)
-    marks = {
-        (row.topic, row.partition): row
-        for row in connection.execute(sa.select(PARTITIONS).where(PARTITIONS.c.topic == topic))
-    }
-    lag = sum(max(0, end - (marks[at].next_offset if at in marks else 0)) for at, end in ends.items() if at[0] == topic)
-    until_us = connection.execute(
-        sa.select(sa.func.min(FRONTIERS.c.committed_us)).where(
-            FRONTIERS.c.topic_id.in_([row.topic_id for row in marks.values()]), FRONTIERS.c.lsn > 0
+    newest = sa.select(sa.func.max(FRONTIERS.c.epoch)).where(FRONTIERS.c.lsn > 0).scalar_subquery()
+    rows = connection.execute(
+        sa.select(PARTITIONS.c.partition, PARTITIONS.c.next_offset, FRONTIERS.c.committed_us)
+        .join(
+            FRONTIERS,
+            sa.and_(FRONTIERS.c.topic_id == PARTITIONS.c.topic_id, FRONTIERS.c.partition == PARTITIONS.c.partition),
         )
-    ).scalar_one()
+        .where(PARTITIONS.c.topic == topic, FRONTIERS.c.epoch == newest, FRONTIERS.c.lsn > 0)
+    ).all()
+    marks = {(topic, row.partition): row.next_offset for row in rows}
+    lag = sum(max(0, end - marks.get(at, 0)) for at, end in ends.items() if at[0] == topic)
+    until_us = min((row.committed_us for row in rows), default=None)
     until = dt.datetime.fromtimestamp(until_us / _MICRO, dt.UTC) if until_us else None
     behind = (bootstrap.now() - until).total_seconds() if until else None
     return {

@@ -9,5 +9,5 @@ Read first, for the way in: `window` and `packer` over `seal` (what is built, pu
 `replicate` (where it lies), `catalog` with `receipts`, then `protect` (the order of the steps), `sink`
 (all partitions), `blobs` (objects' bytes) and `owed` (copies made up). `keyring` over `key_wrapping`
 holds the keys. For the way back: `cut` (from an instant to a position), `history`, `restore_plan`,
-`restore`, and `targets` (where rows go).
+`restore`, and `targets` (where rows go). `checkpoint` and `rebuild` bring back a catalog that was lost.
 """

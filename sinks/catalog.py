@@ -37,7 +37,10 @@ def open_engine(path: pathlib.Path | None, *, must_exist: bool = False) -> sa.En
         engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False})
     else:
         if must_exist and not path.exists():
-            raise ConfigError(f"there is no catalog at {path}", hint="run `wedsync-backup catalog rebuild`")
+            raise ConfigError(
+                f"there is no catalog at {path}",
+                hint="`up` makes a new one; where the stores hold an archive, `catalog rebuild` does",
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30, "check_same_thread": False})
     sa.event.listen(engine, "connect", _set_pragmas)

@@ -69,12 +69,13 @@ class Cut:
 
     `order` is the last transaction's end that counts; before the first of an epoch its position is -1. Changes
     outside of transactions (rows of a table's first copy) count up to `until`, exclusive: they lie between
-    the last transaction that counts and the first that does not.
+    the last transaction that counts and the first that does not, which was committed at `until_us`.
     """
 
     source: str
     order: Order
     until: Order
+    until_us: int
     lsn: int
     committed_us: int
     at_us: int | None
@@ -169,7 +170,15 @@ def decide_cut(commits: Iterable[Commit], known: Mapping[int, Known], *, source:
     is_within = later is not None and later.order.epoch == epoch
     until = later.order if later is not None and is_within else Order(epoch, known[epoch].position + 1)
     last = before[-1] if before and before[-1].order.epoch == epoch else _begin(epoch)
-    return Cut(source=source, order=last.order, until=until, lsn=last.lsn, committed_us=last.committed_us, at_us=at_us)
+    return Cut(
+        source=source,
+        order=last.order,
+        until=until,
+        until_us=later.committed_us if later is not None and is_within else known[epoch].committed_us,
+        lsn=last.lsn,
+        committed_us=last.committed_us,
+        at_us=at_us,
+    )
 
 
 def _epoch_of(at_us: int | None, known: Mapping[int, Known], before: Sequence[Commit], later: Commit | None) -> int:

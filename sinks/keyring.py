@@ -79,7 +79,7 @@ class Keyring:
         if wedding in self._cached:
             return self._cached[wedding]
         named = await self._named(wedding)
-        if named is None:
+        if named is None or not named[1]:
             return None
         return await self._fetch(wedding, named[0])
 
@@ -147,7 +147,7 @@ class Keyring:
                 f"a wedding's key is on no store that answers: {unreachable}", hint="bring the stores back"
             )
         raise CorruptionError(
-            "a wedding's key is on none of the stores", hint="was it erased? see the suppression ledger"
+            "a wedding's key is on none of the stores", hint="was it erased, or is this another archive's catalog?"
         )
 
     async def _named(self, wedding: str) -> tuple[str, bool] | None:

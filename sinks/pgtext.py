@@ -122,7 +122,7 @@ def _mismatch(value: Any, wanted: ColumnType) -> FormatError:
     """Say what kind of value came, never which: it may be anybody's secret."""
     return FormatError(
         f"a captured {type(value).__name__} is no {wanted.name}{'[]' if wanted.is_array else ''}",
-        hint="the column's type changed since, or the connector's settings are not ours: run `doctor`",
+        hint="the column's type changed since, or the connector's settings are not ours",
     )
 
 

@@ -91,7 +91,7 @@ class Restorer:
             await self._history.key(wedding)
         cut = await self.cut(wedding, at)
         has_bound = cut.at_us is not None and cut.order.position >= 0
-        until_us = max(cut.at_us or 0, cut.committed_us) + _SLACK_US if has_bound else None
+        until_us = max(cut.at_us or 0, cut.committed_us, cut.until_us) + _SLACK_US if has_bound else None
         replay = Replay(mapping=self._mapping, wedding=wedding, cut=cut)
         weddings = await self._history.weddings() if wedding is None else list(dict.fromkeys((PLATFORM, wedding)))
         frames = {each: await self._history.frames(each, earliest_us_max=until_us) for each in weddings}
@@ -100,7 +100,8 @@ class Restorer:
             each for each in weddings if not await self._replay(replay, each, frames[each], is_needed=each == wedding)
         ]
         never = await self._check_copies(replay, cut)
-        return _warned(replay.state(), [*_never_copied(never), *_erased(erased), *await self._gaps(wedding)])
+        losses = [*_erased(erased), *await self._gaps(wedding)]
+        return _warned(replay.state(), [*_never_copied(never), *losses], is_whole=not losses)
 
     async def plan(self, wedding: str | None, at: dt.datetime | None) -> Plan:
         """Return what a restore would bring and cost; nothing is written."""
@@ -290,8 +291,8 @@ def _erased(weddings: Sequence[str]) -> list[str]:
     return [f"{len(weddings)} weddings have changes but no key any more (erased?): they are not part of this restore"]
 
 
-def _warned(state: State, more: Sequence[str]) -> State:
-    return dataclasses.replace(state, warnings=(*state.warnings, *more))
+def _warned(state: State, more: Sequence[str], *, is_whole: bool) -> State:
+    return dataclasses.replace(state, warnings=(*state.warnings, *more), is_whole=state.is_whole and is_whole)
 
 
 def _by_path(versions: Iterable[ObjectVersion]) -> tuple[list[ObjectVersion], list[ObjectVersion]]:

@@ -7,6 +7,8 @@ then begins where its state or the catalog stands.
 
 from __future__ import annotations
 
+import pathlib
+import tempfile
 from typing import TYPE_CHECKING, Any, Protocol
 
 import faust
@@ -40,6 +42,7 @@ def batch_worker(
     companions: Sequence[Companion] = (),
     finish: Callable[[], Awaitable[None]] | None = None,
     consumer: Mapping[str, Any] | None = None,
+    scratch: pathlib.Path | None = None,
 ) -> faust.Worker:
     """Return a worker that hands every batch of `topics` to `handle`, one at a time and in order.
 
@@ -50,6 +53,7 @@ def batch_worker(
         f"{name}-agents",
         broker=f"kafka://{brokers}",
         store="memory://",
+        datadir=scratch or pathlib.Path(tempfile.gettempdir()) / f"{name}-agents",
         web_enabled=False,
         topic_partitions=1,
         topic_replication_factor=1,

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 BATCH_RECORDS_MAX: Final = 2000
 _QUEUED_BATCHES_MAX: Final = 4
 _POLL_SECONDS: Final = 0.05
-_LINGER_SECONDS: Final = 0.003
+_LINGER_SECONDS: Final = 0.005
 _HANDOVER_SECONDS: Final = 60.0
 _COMMIT_EVERY_SECONDS: Final = 1.0
 

@@ -184,7 +184,7 @@ class Demo:
     async def _restore(
         self, running: bringup.Running, witness: wedding.Witness, name: str
     ) -> tuple[RestoreResult, list[str]]:
-        dsn = await _new_database(running.dsn, name)
+        dsn = await new_database(running.dsn, name)
         folder = self._settings.state_dir / name
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -210,6 +210,7 @@ class Demo:
             counts = await archive.catalog.run(archive_counts)
             replicas_min = await archive.catalog.run(_replicas_min)
             stores = await archive.catalog.run(_per_store)
+            photos_seconds = await archive.catalog.run(_photos_seconds)
         self._report |= {
             "archived": instants.changes,
             "repeated": instants.repeated,
@@ -221,6 +222,7 @@ class Demo:
             "durable_ms": percentiles(instants.durable_ms),
             "rpo_ms": percentiles(instants.rpo_ms),
             "rpo_ms_by_lane": {lane: percentiles(values) for lane, values in sorted(instants.rpo_by_lane.items())},
+            "photos_seconds": photos_seconds,
             "photo_rpo_ms": percentiles(instants.object_rpo_ms),
             "stores": stores,
             "packs": counts["packs"],
@@ -286,7 +288,8 @@ class Demo:
         return int(bootstrap.now().timestamp() * 1_000_000)
 
 
-async def _new_database(dsn: str, name: str) -> str:
+async def new_database(dsn: str, name: str) -> str:
+    """Create an empty database on the same server, and return its connection string."""
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         await connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
         await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -296,6 +299,12 @@ async def _new_database(dsn: str, name: str) -> str:
 def _replicas_min(connection: sa.Connection) -> int:
     counted = sa.select(sa.func.count().label("copies")).select_from(COPIES).group_by(COPIES.c.pack_hash).subquery()
     return int(connection.execute(sa.select(sa.func.min(counted.c.copies))).scalar_one() or 0)
+
+
+def _photos_seconds(connection: sa.Connection) -> float:
+    """Return how long it took from the first photo in the folder to the last one's verified copies."""
+    span = sa.select(sa.func.max(OBJECTS.c.protected_us) - sa.func.min(OBJECTS.c.modified_us))
+    return round((connection.execute(span).scalar_one() or 0) / 1e6, 1)
 
 
 def _per_store(connection: sa.Connection) -> dict[str, int]:

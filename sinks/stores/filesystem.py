@@ -7,6 +7,7 @@ that may come from the page cache, and a scrub reads again later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 _READ_BYTES: Final = 1 << 20
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _NAME: Final = re.compile(r"^[A-Za-z0-9_@-][A-Za-z0-9._@-]*(/[A-Za-z0-9_@-][A-Za-z0-9._@-]*)*$")
 """No empty part, none that begins with a dot: no name leads out of the folder or to a temporary file."""
 
@@ -73,29 +75,30 @@ class FilesystemStore:
         return self._root / name
 
     def _create(self, path: pathlib.Path, content: bytes | memoryview, digest: bytes) -> Proof:
-        if not self._root.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "the store's folder is missing")
-        self._make_folders(path.parent)
-        temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+        # Plain strings and system calls: this is the hottest path of a sink, and pathlib would double its cost.
+        final, folder = str(path), str(path.parent)
+        temporary = f"{folder}/.{uuid.uuid4().hex}.tmp"
+        descriptor = self._open_new(temporary, folder)
         try:
-            _write_durably(temporary, content)
-            # Checked before it gets its name: what was damaged on the way must not lie there for ever.
-            _check_digest(temporary, path.name, digest)
-            try:
-                os.link(temporary, path)
-            except FileExistsError:  # The bytes decide: the same mean a lost reply.
-                _check_digest(path, path.name, digest)
-            _sync_folder(path.parent)
+            _write_durably(descriptor, content)
+            with contextlib.suppress(FileExistsError):  # The bytes decide below: the same mean a lost reply.
+                os.link(temporary, final)
+            _sync_folder(folder)
         finally:
-            temporary.unlink(missing_ok=True)
+            os.unlink(temporary)  # noqa: PTH108
+        if _digest(final) != digest:
+            raise CorruptionError(f"{path.name} does not hold the bytes that were sent", hint="scrub this store")
         return Proof.READ_BACK
 
-    def _make_folders(self, folder: pathlib.Path) -> None:
-        """Make missing folders durable too, each by a sync of the one that holds it."""
-        missing = [each for each in (folder, *folder.parents) if each.is_relative_to(self._root) and not each.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        for each in missing:
-            _sync_folder(each.parent)
+    def _open_new(self, path: str, folder: str) -> int:
+        """Open a new file; its folders are made, the store's own never: it is missing when its disk is."""
+        try:
+            return os.open(path, _NEW_FILE, 0o600)
+        except FileNotFoundError:
+            if not self._root.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "the store's folder is missing") from None
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+            return os.open(path, _NEW_FILE, 0o600)
 
     def _read(self, path: pathlib.Path, offset: int, length: int | None) -> bytes:
         try:
@@ -125,8 +128,7 @@ class FilesystemStore:
         return sorted(name for name in found if name.startswith(prefix) and _NAME.match(name))
 
 
-def _write_durably(path: pathlib.Path, content: bytes | memoryview) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _write_durably(descriptor: int, content: bytes | memoryview) -> None:
     try:
         view = memoryview(content)
         while view:
@@ -136,7 +138,7 @@ def _write_durably(path: pathlib.Path, content: bytes | memoryview) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(path: pathlib.Path) -> None:
+def _sync_folder(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -144,14 +146,12 @@ def _sync_folder(path: pathlib.Path) -> None:
         os.close(descriptor)
 
 
-def _check_digest(path: pathlib.Path, name: str, digest: bytes) -> None:
-    if _digest(path) != digest:
-        raise CorruptionError(f"{name} does not hold the bytes that were sent", hint="scrub this store")
-
-
-def _digest(path: pathlib.Path) -> bytes:
+def _digest(path: str) -> bytes:
     hasher = blake3.blake3()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(_READ_BYTES):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        while block := os.read(descriptor, _READ_BYTES):
             hasher.update(block)
+    finally:
+        os.close(descriptor)
     return hasher.digest()

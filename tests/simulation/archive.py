@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from schemas import codec, pack
 from schemas.backup import PlacementClass
+from schemas.errors import CorruptionError
 from sinks.catalog_tables import COPIES, KEYS, OBJECTS, PACKS, PARTITIONS
 from sinks.key_wrapping import MasterKeyWrapper
 from sinks.packer import INDEX_KEYS, decode_changes, open_frame, open_index
@@ -52,7 +53,7 @@ class Archive:
     def rows(self, table: sa.Table) -> Sequence[Any]:
         """Return a table of the catalog as it is committed now."""
         with self._world.engine.connect() as connection:
-            return connection.execute(sa.select(table)).all()
+            return connection.exec_driver_sql(f"SELECT * FROM {table.name}").all()
 
     def holders(self) -> dict[bytes, list[str]]:
         """Return by pack the stores that the catalog says hold it."""
@@ -104,7 +105,10 @@ class Archive:
         for number, frame in enumerate(index["frames"]):
             sealed = content[frame["offset"] : frame["offset"] + frame["length"]]
             key = await self.key(frame["wedding"])
-            plain = open_frame(sealed, salt=salt, number=number, kind=frame["kind"], data_key=key)
+            try:
+                plain = open_frame(sealed, salt=salt, number=number, kind=frame["kind"], data_key=key)
+            except CorruptionError as error:
+                raise ViolationError(f"I9: a frame of {frame['wedding']} does not open: {error}") from error
             if frame["kind"] == "log":
                 changes.extend(decode_changes(pack.decode_log_entries(plain)))
             else:

@@ -17,18 +17,22 @@ class Death(BaseException):
 
 
 class Life:
-    """One process. After `dies_at` steps every call of a port raises `Death`, before it has any effect."""
+    """One process. From the `dies_at`-th step of a kind on every call of a port raises `Death`, before any effect.
 
-    def __init__(self, name: str, *, dies_at: int | None) -> None:
+    An empty kind counts every step.
+    """
+
+    def __init__(self, name: str, *, dies_at: int | None, kind: str = "") -> None:
         self.name, self.dies_at = name, dies_at
+        self._kind = kind
         self.steps = 0
         self.is_dead = False
         self.tasks: set[asyncio.Task[Any]] = set()
         self._gone = asyncio.Event()
 
-    def step(self) -> None:
+    def step(self, kind: str = "") -> None:
         """Count one boundary between two effects; raise if this life ends here."""
-        self.steps += 1
+        self.steps += self._kind in ("", kind)
         if self.dies_at is not None and self.steps >= self.dies_at:
             self.die()
         if self.is_dead:

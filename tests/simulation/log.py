@@ -66,7 +66,7 @@ class SimulatedProducer:
             raise TransientError("the broker did not confirm all records", hint="simulated")
         for record in records:
             self._append(record)
-        self._life.step()
+        self._life.step("produced")
 
     def _deliver_some(self, records: Sequence[Outgoing]) -> None:
         """Let each partition take its first few; the rest is lost, or still under way and arrives later."""

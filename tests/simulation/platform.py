@@ -10,6 +10,8 @@ import copy
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
+
 from connectors.debezium import UNAVAILABLE
 from schemas.backup import PLATFORM, QUARANTINE, residency_of_country
 from tests import builders
@@ -30,6 +32,14 @@ COUNTRIES: Final = ("FR", "US", "AU", None)
 TODAY_DAYS: Final = 20616
 """2026-06-12 in days since 1970: the day on which histories begin."""
 LSN_STEP: Final = 56
+
+_COMPLETED: Final = orjson.dumps(
+    {
+        "aggregate_type": "Incremental Snapshot",
+        "type": "TABLE_SCAN_COMPLETED",
+        "additional_data": {"scanned_collection": "public.guests", "status": "SUCCEEDED"},
+    }
+)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -64,6 +74,7 @@ class Platform:
         self._rng, self._now_us = rng, now_us
         self.log: list[Emission] = []
         self.commits: list[Commit] = []
+        self.completions: list[int] = []
         self.reads: list[tuple[int, tuple[str, int]]] = []
         self.tables: Tables = {name: {} for name in (*OWN_COLUMN, *PARENT, "public.vendors", "public.audit")}
         self._lsn, self._transaction, self._next_id = 5000, 700, 100
@@ -118,6 +129,8 @@ class Platform:
             self._learn("public.guests", row, index)
             self.unseen.discard(("public.guests", row["id"]))
             self.reads.append((index, ("public.guests", row["id"])))
+        if self._rng.random() < 0.5:
+            self.completions.append(self._emit(_COMPLETED, "notice", [PLATFORM]))
         self._row("wedsync.debezium_signal", after={"id": "window", "type": "snapshot-window-close"})
         self._end()
 

@@ -41,9 +41,9 @@ class FaultyStore:
         """See `ObjectStore.create`: written and the reply lost, or damaged on the way and found out."""
         await self._come_through()
         if self._is_unlucky() and name not in self._held.objects:
-            content = _damaged(bytes(content), self._rng.randrange(len(content)))
+            content = damaged(bytes(content), self._rng.randrange(len(content)))
         proof = await self._held.create(name, content, digest=digest)
-        self._life.step()
+        self._life.step("created")
         if self._is_unlucky():
             raise TransientError("the reply was lost", hint="simulated")
         return proof
@@ -52,9 +52,9 @@ class FaultyStore:
         """See `ObjectStore.read`; damage is not noticed here, as on a disk."""
         await self._come_through()
         content = await self._held.read(name, offset=offset, length=length)
-        self._life.step()
+        self._life.step("read")
         if content and self._is_unlucky():
-            return _damaged(content, self._rng.randrange(len(content)))
+            return damaged(content, self._rng.randrange(len(content)))
         return content
 
     async def size_bytes(self, name: str) -> int | None:
@@ -91,5 +91,6 @@ class FaultyStore:
         return self._rng.random() < self._trouble.chance
 
 
-def _damaged(content: bytes, at: int) -> bytes:
+def damaged(content: bytes, at: int) -> bytes:
+    """Return the content with one bit turned."""
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS: Final = 0.03
 _RESTART_SECONDS_MAX: Final = 0.5
-_ROUTER_STEPS_MAX: Final = 120
-_SINK_STEPS_MAX: Final = 900
+_ROUTER_STEPS: Final = {"": 120, "produced": 10, "remembered": 8}
+_SINK_STEPS: Final = {"": 900, "commit": 20, "committed": 20, "created": 60, "read": 20}
 _SECOND_SINK_SECONDS_MAX: Final = 6.0
 
 
 async def keep_routing(world: World) -> None:
     """Run routers, one after the other."""
     while not world.is_over:
-        life = world.new_life("router", steps_max=_ROUTER_STEPS_MAX)
+        life = world.new_life("router", _ROUTER_STEPS)
         router, state = build_router(world, life)
         error = await life.run(_pump_router(world, router), router.announce_for_ever())
         state.close()
@@ -38,7 +38,7 @@ async def keep_routing(world: World) -> None:
 async def keep_protecting(world: World) -> None:
     """Run sinks, one after the other; sometimes one goes on while its successor is at work already."""
     while not world.is_over:
-        life = world.new_life("sink", steps_max=_SINK_STEPS_MAX)
+        life = world.new_life("sink", _SINK_STEPS)
         running = asyncio.ensure_future(_protect(world, life))
         if life.dies_at is not None and world.rng.random() < 0.5:
             await asyncio.wait([running], timeout=world.rng.random() * _SECOND_SINK_SECONDS_MAX)

@@ -37,9 +37,11 @@ from tests.simulation.stores import FaultyStore, Trouble
 from tests.simulation.virtual import VirtualLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import sqlalchemy as sa
+
+    from sinks.receipts import WindowReceipt
 
 T = TypeVar("T")
 
@@ -61,7 +63,7 @@ class DyingState(RouterState):
         with super().one_batch():
             yield
             self._life.step()
-        self._life.step()
+        self._life.step("remembered")
 
 
 class DyingCatalog(Catalog):
@@ -70,6 +72,12 @@ class DyingCatalog(Catalog):
     def __init__(self, engine: sa.Engine, life: Life) -> None:
         super().__init__(engine, executor=InlineExecutor())
         self._life = life
+
+    async def commit_window(self, window: WindowReceipt) -> None:
+        """See `Catalog.commit_window`."""
+        self._life.step("commit")
+        await super().commit_window(window)
+        self._life.step("committed")
 
     async def run(self, work: Callable[[sa.Connection], T]) -> T:
         """See `Catalog.run`."""
@@ -94,6 +102,16 @@ class Parts:
     restorer: type[Restorer] = Restorer
 
 
+_COMPILED: Final[dict[Any, Any]] = {}
+
+
+def memory_engine() -> sa.Engine:
+    """Return a catalog in memory; statements are compiled once for all histories, which saves a third of the time."""
+    engine = open_engine(None)
+    engine._compiled_cache = _COMPILED
+    return engine
+
+
 class World:
     """Everything one history happens in; decided by its seed alone."""
 
@@ -111,7 +129,7 @@ class World:
         self.folder = Folder(self.rng, self.log, self.now_us)
         self.held = {site.name: MemoryStore() for site in SITES}
         self.troubles = {site.name: self._some_trouble() for site in SITES}
-        self.engine = open_engine(None)
+        self.engine = memory_engine()
         self.router_path = folder / f"router-{seed}.db"
         self.lives: list[Life] = []
         self.events: list[str] = []
@@ -142,13 +160,13 @@ class World:
         """Return all partitions of the backup topics."""
         return [(topic, number) for topic in BACKUP_TOPICS for number in range(self.partitions)]
 
-    def new_life(self, name: str, *, steps_max: int) -> Life:
-        """Begin a life that will perhaps end before its time."""
-        dies_at = None
+    def new_life(self, name: str, steps_max: Mapping[str, int]) -> Life:
+        """Begin a life that will perhaps end before its time: at one of the first steps of some kind."""
+        dies_at, kind = None, self.rng.choice(sorted(steps_max))
         if self.deaths_left and self.rng.random() < 0.8:
             self.deaths_left -= 1
-            dies_at = self.rng.randint(1, steps_max)
-        life = Life(f"{name} {len(self.lives)}", dies_at=dies_at)
+            dies_at = self.rng.randint(1, steps_max[kind])
+        life = Life(f"{name} {len(self.lives)}", dies_at=dies_at, kind=kind)
         self.lives.append(life)
         return life
 

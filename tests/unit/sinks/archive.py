@@ -223,7 +223,7 @@ class Archive:
     def restorer(self, **settings: Any) -> Restorer:
         """Return a restorer of this archive."""
         given: dict[str, Any] = {"history": self.history(), "partitions": PARTITIONS, "seconds": lambda: 0.0}
-        return Restorer(mapping=self.mapping, files=self.cpu, **{**given, **settings})
+        return Restorer(mapping=self.mapping, **{"files": self.cpu, **given, **settings})
 
     async def rebuild(self, **settings: Any) -> RebuildReport:
         """Lose the catalog, and make it again from the stores."""

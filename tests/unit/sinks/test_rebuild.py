@@ -168,6 +168,9 @@ async def test_a_lost_window_is_a_hole_and_the_chain_goes_on_behind_it(archive: 
     assert report.holes == (("backup.critical/0", victim.first, victim.last),)
     assert gaps == ["backup.critical/0"]
     assert not report.is_whole
+    state = await archive.restorer().state_at(None, None)
+    assert not state.is_whole
+    assert any("no store has any more" in each for each in state.warnings)
 
 
 async def test_a_chain_that_ends_before_its_checkpoint_is_told(archive: Archive) -> None:

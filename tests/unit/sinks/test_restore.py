@@ -242,6 +242,17 @@ async def test_photos_are_restored_byte_for_byte(archive: Archive, tmp_path: pat
     assert not list((tmp_path / "photos").rglob("*.wedsync-part"))
 
 
+async def test_an_empty_photo_is_an_empty_file(archive: Archive, tmp_path: pathlib.Path) -> None:
+    """No chunk at all is a content too."""
+    archive.photo("weddings/w1/empty.jpg", b"")
+    await archive.settle()
+
+    result = await restore(archive, None, tmp_path / "photos")
+
+    assert (result.status, result.objects) == (Status.WHOLE, 1)
+    assert (tmp_path / "photos/weddings/w1/empty.jpg").read_bytes() == b""
+
+
 async def test_an_overwritten_photo_comes_back_as_of_its_time(archive: Archive, tmp_path: pathlib.Path) -> None:
     """The newest version at or before T counts, and a deleted one is not there."""
     archive.photo("weddings/w1/cake.jpg", b"good", version="1", at_us=NOON_US)
@@ -393,6 +404,7 @@ async def test_an_erased_wedding_does_not_stop_the_rest(archive: Archive) -> Non
 
     assert names(state) == ["Ann"]
     assert any("no key any more" in each for each in state.warnings)
+    assert not state.is_whole
 
 
 def _is_key_of(name: str, object_name: str) -> bool:

@@ -29,6 +29,7 @@ def a_cut(position: int = 100, *, epoch: int = EPOCH, at_us: int | None = None) 
         source="platform",
         order=order,
         until=Order(epoch, position + 10),
+        until_us=NOON_US,
         lsn=9,
         committed_us=NOON_US,
         at_us=at_us,

@@ -1,0 +1,69 @@
+"""The main job on the real stack, and kill -9 of each of its processes in the middle of a load."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from ops import bootstrap
+from ops.stack import control
+from tests.integration.platforms import Platform, a_platform
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+
+CHANGES = 2400
+KILLS = [("router", 3), ("sink", 3), ("folder", 1), ("connect", 2), ("kafka", 2)]
+"""Which process dies in the middle of a load, and how often, each time at another instant."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def platform() -> AsyncIterator[Platform]:
+    """One platform for all tests of this module: what one leaves behind, the next must live with."""
+    async with a_platform() as running:
+        yield running
+
+
+async def test_a_change_and_a_photo_are_protected_and_come_back(platform: Platform) -> None:
+    """What was committed is archived once, and a wedding restored from it equals the living one."""
+    began_us = platform.now_us()
+    load = await platform.load(changes=CHANGES, photos=10)
+    counts = await platform.everything_protected()
+    instants = await platform.instants(began_us)
+
+    assert (instants.changes, instants.repeated) == (load.counts.changes, 0)
+    assert counts["objects_protected"] >= load.counts.photos
+    assert counts["packs_below_three"] == counts["gaps"] == 0
+    assert await platform.differences(load.counts.photos_of.most_common(1)[0][0]) == []
+
+
+@pytest.mark.parametrize(("name", "times"), KILLS, ids=[name for name, _ in KILLS])
+async def test_kill_9_loses_nothing_and_doubles_nothing(platform: Platform, name: str, times: int) -> None:
+    """Each process may die at any instant of a load; afterwards the archive holds each change once."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    began_us = platform.now_us()
+    load = asyncio.create_task(platform.load(changes=CHANGES, photos=6))
+    for pause in _pauses(random.Random(seed), times):
+        await asyncio.sleep(pause)  # Not waiting for anything: the instant is what is drawn.
+        await platform.kill(name)
+        await control.wait_ready(
+            bootstrap.stack_settings(platform.settings), supervisor_pid=platform.running.state.supervisor.pid
+        )
+    done = await load
+    counts = await platform.everything_protected()
+    instants = await platform.instants(began_us)
+
+    assert (instants.changes, instants.repeated) == (done.counts.changes, 0)
+    assert counts["packs_below_three"] == counts["gaps"] == counts["objects_lost"] == 0
+    assert await platform.differences(done.counts.photos_of.most_common(1)[0][0]) == []
+
+
+def _pauses(rng: random.Random, times: int) -> list[float]:
+    return [rng.uniform(0.2, 1.2) for _ in range(times)]
