@@ -98,7 +98,7 @@ def parse(value: bytes) -> Captured:
         if "op" in envelope:
             return _change(envelope)
         return _boundary(envelope) if "status" in envelope else _notice(envelope)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise FormatError(f"not a Debezium event: {error!r}", hint="who else writes to the capture topic?") from error
 
 
@@ -112,9 +112,9 @@ def _change(envelope: dict[str, Any]) -> Change:
         envelope.get("before"),
         envelope.get("after"),
         _committed_us(source),
-        int(source.get("txId") or 0),
-        int(transaction.get("total_order") or 0),
-        int(source.get("lsn") or 0),
+        _long(source.get("txId")),
+        _long(transaction.get("total_order")),
+        _long(source.get("lsn")),
         _after_lsn(source.get("sequence")),
         "" if has_table else str(envelope["message"]["prefix"]),
     )
@@ -128,21 +128,29 @@ def _after_lsn(sequence: str | None) -> int:
     """Return P of `["P","own"]`; null before the first commit."""
     before, _, _ = (sequence or "").partition(",")
     digits = before.strip('[" ')
-    return int(digits) if digits.isdigit() else 0
+    return _long(digits) if digits.isdecimal() else 0
 
 
 def _committed_us(source: dict[str, Any]) -> int:
-    return int(source["ts_us"]) if "ts_us" in source else int(source["ts_ms"]) * MICROSECONDS
+    return _long(source["ts_us"] if "ts_us" in source else int(source["ts_ms"]) * MICROSECONDS)
+
+
+def _long(value: Any) -> int:
+    """Return an integer of at most 64 bits, 0 for none; nothing behind us can hold a larger one."""
+    number = int(value or 0)
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(f"{number} is beyond 64 bits")
+    return number
 
 
 def _boundary(envelope: dict[str, Any]) -> Boundary:
     transaction, _, lsn = str(envelope["id"]).partition(":")
     return Boundary(
         envelope["status"] == "END",
-        int(transaction),
-        int(lsn or 0),
-        int(envelope["ts_ms"]) * MICROSECONDS,
-        int(envelope.get("event_count") or 0),
+        _long(transaction),
+        _long(lsn),
+        _long(int(envelope["ts_ms"]) * MICROSECONDS),
+        _long(envelope.get("event_count")),
         {each["data_collection"]: each["event_count"] for each in envelope.get("data_collections") or ()},
     )
 

@@ -63,6 +63,8 @@ class LogOrder:
     def _is_old_message(self, message: Change) -> bool:
         if message.lsn <= self.whole_lsn:
             return True
+        if self.order:
+            raise _lost(f"a message outside of transactions came after change {self.order}, before its END")
         self.whole_lsn = message.lsn
         return False
 

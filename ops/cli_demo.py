@@ -1,4 +1,4 @@
-"""Verbs that show: demo, bench."""
+"""Verbs that show: demo, load, bench."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Annotated, Final
 
 import typer
 
-from ops.cli import EXIT_FAILED, app, run, say
+from ops.cli import EXIT_FAILED, Config, State, app, run, say, settings_of
 from schemas.errors import ConfigError
 
+_PHOTO_BYTES: Final = 2_500_000
 _DEMO_FOLDER: Final = pathlib.Path("build/demo")
 
 
@@ -44,6 +45,44 @@ def demo(
             say(f"did not hold: {failure}")
         raise typer.Exit(EXIT_FAILED)
     say(f"every promise held; the report is in {_DEMO_FOLDER / 'report.json'}")
+
+
+@app.command()
+def load(
+    changes: Annotated[int, typer.Option(help="Row changes in all.")] = 10_000,
+    rate: Annotated[float, typer.Option(help="Changes a second; 0 means as fast as it goes.")] = 500,
+    shape: Annotated[str, typer.Option(help="steady, saturday or photo_upload.")] = "saturday",
+    weddings: Annotated[int, typer.Option(help="Weddings they are spread over.")] = 100,
+    photos: Annotated[int, typer.Option(help="Photos of 2.5 MB on average.")] = 20,
+    seed: Annotated[int, typer.Option(help="A database takes each seed once.")] = 1,
+    config: Config = None,
+    state_dir: State = None,
+) -> None:
+    """Play the sample platform's traffic against the stack that is up. Example: wedsync-backup load --shape steady."""
+    from ops import bootstrap, bringup
+    from ops.sample.load import Load, LoadCounts, LoadSettings
+    from ops.sample.shapes import Shape
+
+    if shape not in {each.value for each in Shape}:
+        raise ConfigError(f"--shape {shape}: there is no such shape", hint=", ".join(each.value for each in Shape))
+    settings = settings_of(config, state_dir)
+
+    async def play() -> LoadCounts:
+        running = await bringup.running(settings)
+        return await Load(LoadSettings(seed=seed, now=bootstrap.now())).run(
+            running.dsn,
+            settings.objects_folder,
+            changes=changes,
+            weddings=weddings,
+            photos=photos,
+            photo_bytes_total=photos * _PHOTO_BYTES,
+            rate=rate or None,
+            shape=shape,
+        )
+
+    counts = run(play())
+    say(f"{counts.changes:,} changes in {counts.transactions:,} transactions, {counts.photos} photos")
+    say(f"  in {counts.elapsed_s:.1f} s, at most {counts.behind_s_max:.2f} s behind the schedule")
 
 
 @app.command()

@@ -21,7 +21,7 @@ from schemas.partitioning import partition_of
 from schemas.topics import BACKUP_TOPICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 _MICRO: Final = 1_000_000
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -106,11 +106,11 @@ def microseconds(at: dt.datetime) -> int:
     return (at - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-def relevant_partitions(wedding: str | None, partitions: int) -> frozenset[int]:
-    """Return in which partitions of a backup topic a wedding's changes and the platform's lie; None: in all."""
-    if wedding is None:
+def relevant_partitions(weddings: Collection[str] | None, partitions: int) -> frozenset[int]:
+    """Return in which partitions of a backup topic the changes of weddings and the platform's lie; None: in all."""
+    if weddings is None:
         return frozenset(range(partitions))
-    return frozenset({partition_of(wedding, partitions), partition_of(PLATFORM, partitions)})
+    return frozenset(partition_of(each, partitions) for each in (*weddings, PLATFORM))
 
 
 def partition_count(rows: Iterable[FrontierRow], epoch: int) -> int:
@@ -119,9 +119,9 @@ def partition_count(rows: Iterable[FrontierRow], epoch: int) -> int:
 
 
 def least_frontiers(
-    rows: Sequence[FrontierRow], *, source: str, wedding: str | None, partitions: int | None = None
+    rows: Sequence[FrontierRow], *, source: str, weddings: Collection[str] | None, partitions: int | None = None
 ) -> dict[int, Known]:
-    """Return, for each epoch of a source, how far a wedding's partitions all know it.
+    """Return, for each epoch of a source, how far the partitions of these weddings (None: of all) know it.
 
     `partitions` is the present number, where it is known; epochs before the newest tell theirs by
     the frontiers they left. An epoch that one of the partitions has never heard of is not known at all.
@@ -133,7 +133,7 @@ def least_frontiers(
         count = partition_count(own, epoch)
         if partitions is not None and epoch == newest:
             count = max(count, partitions)
-        least = _least([row for row in own if row.epoch == epoch], relevant_partitions(wedding, count))
+        least = _least([row for row in own if row.epoch == epoch], relevant_partitions(weddings, count))
         if least is not None:
             known[epoch] = least
     return known

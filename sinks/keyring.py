@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "keyring/"
 KEY_COPIES: Final = 5
 _CACHED_MAX: Final = 20_000
-_CREATED_AT_ONCE_MAX: Final = 16
+_CREATED_AT_ONCE_MAX: Final = 48
 _READ_SECONDS: Final = 5.0
 
 

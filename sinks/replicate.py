@@ -1,13 +1,15 @@
 """Replication: the same bytes to several stores at once, and the moment they are protected.
 
-Protected means: verified copies in three failure domains. The call returns at that moment; the
-copies beyond it go on and report to `late`, and what never arrives is owed work, found in the catalog.
-A store that fails is replaced at once by the next that residency allows.
+Protected means: verified copies in three failure domains. The call returns at that moment; copies
+beyond it are made afterwards, a few at a time, and report to `late`; what never arrives is owed work,
+found in the catalog. A store that fails is replaced at once by the next that residency allows, and one
+that merely dawdles gets a rival.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +21,7 @@ from sinks.placement import next_site, rank
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from sinks.stores.health import StoreHealth
     from sinks.stores.port import ObjectStore, Proof, Site
@@ -31,6 +33,11 @@ CREATE_SECONDS: Final = 5.0
 
 _BYTES_PER_SECOND_MIN: Final = 4 << 20
 """Larger objects get this much more time."""
+_HEDGE_SECONDS: Final = 0.25
+"""A copy that takes longer gets a rival on the next store; twenty times the usual, so not under mere load."""
+_LATE_AT_ONCE: Final = 4
+_LATE_WAITING_MAX: Final = 64
+"""More late copies than these are left to the catalog's list of what is owed: their bytes would fill the memory."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,7 @@ class Replicator:
         self.stores, self.sites, self.health = stores, sites, health
         self._now, self._late = now, late
         self._running: set[asyncio.Task[None]] = set()
+        self._late_at_once = asyncio.Semaphore(_LATE_AT_ONCE)
 
     async def replicate(self, item: ToReplicate) -> list[Copy]:
         """Return at least three verified copies, in as many failure domains.
@@ -76,10 +84,12 @@ class Replicator:
         """
         effort = _Effort(self, item)
         await effort.until_protected()
-        if effort.pending and self._late is not None:
+        if self._late is not None and len(self._running) < _LATE_WAITING_MAX and effort.has_more:
             task = asyncio.create_task(self._finish_late(effort))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+        else:
+            await effort.abandon()
         return list(effort.copies)
 
     async def settle(self) -> None:
@@ -118,8 +128,9 @@ class Replicator:
 
     async def _finish_late(self, effort: _Effort) -> None:
         assert self._late is not None
-        async for copy in effort.late_copies():
-            await self._late(effort.item, copy)
+        async with self._late_at_once, contextlib.aclosing(effort.late_copies()) as copies:
+            async for copy in copies:
+                await self._late(effort.item, copy)
 
 
 class _Effort:
@@ -135,35 +146,54 @@ class _Effort:
         self._domains: set[str] = set()
         self._failures: list[str] = []
 
+    @property
+    def has_more(self) -> bool:
+        """Whether copies are under way or still due."""
+        return bool(self.pending) or len(self.copies) < self.item.copies
+
     async def until_protected(self) -> None:
-        for _ in range(self.item.copies):
+        """Return with three verified copies; beyond three stores are asked only where one fails or dawdles."""
+        for _ in range(COPIES_PROTECTED):
             self._start_next()
         try:
             while len(self.copies) < COPIES_PROTECTED:
                 if not self.pending:
                     raise self._unprotected()  # noqa: TRY301 - the running copies must be called off too
-                await self._harvest()
+                if not await self._harvest(within_seconds=_HEDGE_SECONDS):
+                    self._start_next()
         except BaseException:
-            await self._abandon()
+            await self.abandon()
             raise
 
-    async def late_copies(self) -> AsyncIterator[Copy]:
+    async def late_copies(self) -> AsyncGenerator[Copy, None]:
+        """Make the copies beyond the third, and yield each that succeeds."""
+        while len(self.copies) + len(self.pending) < self.item.copies and self._start_next():
+            pass
         while self.pending:
             before = len(self.copies)
             await self._harvest()
             for copy in self.copies[before:]:
                 yield copy
 
-    def _start_next(self) -> None:
+    async def abandon(self) -> None:
+        """Call off what is under way; a copy that was made all the same is an orphan at worst."""
+        for task in self.pending:
+            task.cancel()
+        await asyncio.gather(*self.pending, return_exceptions=True)
+        self.pending.clear()
+
+    def _start_next(self) -> bool:
         site = next_site(self._ranked, tried=frozenset(self._tried), used_domains=frozenset(self._domains))
         if site is None:
-            return
+            return False
         self._tried.add(site.name)
         self._domains.add(site.domain)
         self.pending[asyncio.create_task(self._replicator.create(site, self.item))] = site
+        return True
 
-    async def _harvest(self) -> None:
-        done, _ = await asyncio.wait(self.pending, return_when=asyncio.FIRST_COMPLETED)
+    async def _harvest(self, *, within_seconds: float | None = None) -> bool:
+        """Take what has ended, and return whether anything has in the time given."""
+        done, _ = await asyncio.wait(self.pending, timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             site = self.pending.pop(task)
             error = task.exception()
@@ -176,6 +206,7 @@ class _Effort:
             self._failures.append(str(error))
             self._domains.discard(site.domain)
             self._start_next()
+        return bool(done)
 
     def _unprotected(self) -> TransientError:
         why = "; ".join(self._failures) or "no store left"
@@ -183,8 +214,3 @@ class _Effort:
             f"{len(self.copies)} of {COPIES_PROTECTED} copies written; {why}",
             hint="bring the stores back: until then nothing is lost, and nothing is called protected",
         )
-
-    async def _abandon(self) -> None:
-        for task in self.pending:
-            task.cancel()
-        await asyncio.gather(*self.pending, return_exceptions=True)

@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
-from schemas.backup import PLATFORM
+from schemas.backup import PLATFORM, QUARANTINE
 from schemas.errors import CorruptionError, RefusedError
 from schemas.topics import BACKUP_TOPICS
 from sinks.commits import commits_near
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from schemas.mapping import TableMapping
-    from sinks.cut import Cut, FrontierRow, Known
+    from sinks.cut import Cut, FrontierRow
     from sinks.history import Changes, History
     from sinks.receipts import FrameAt
     from sinks.restore_plan import ObjectVersion, State
@@ -74,34 +74,48 @@ class Restorer:
         Raises:
             RefusedError: not restorable at that instant; the message says up to which it is.
         """
-        known = await self._known(wedding)
-        at_us = None if at is None else microseconds(at)
-        commits = await commits_near(self._history, source=self._source, known=known, at_us=at_us)
-        return decide_cut(commits, known, source=self._source, at_us=at_us)
+        return await self._cut(None if wedding is None else [wedding], at)
 
     async def state_at(self, wedding: str | None, at: dt.datetime | None) -> State:
         """Return which rows and objects existed; nothing is written. A wedding of None means everything.
+
+        A wedding that exchanged rows with others is restored from their histories too, and so is
+        restorable only as far as all of them are.
 
         Raises:
             RefusedError: not restorable at that instant, or no backup of that wedding.
             CorruptionError: a change is damaged on every store.
             TransientError: the stores do not answer.
         """
-        if wedding is not None:
-            await self._history.key(wedding)
-        cut = await self.cut(wedding, at)
-        has_bound = cut.at_us is not None and cut.order.position >= 0
-        until_us = max(cut.at_us or 0, cut.committed_us, cut.until_us) + _SLACK_US if has_bound else None
+        if wedding is None:
+            return (await self._state(None, await self._history.weddings(), at))[0]
+        await self._history.key(wedding)
+        weddings = [wedding]
+        while True:
+            state, related = await self._state(wedding, weddings, at)
+            more = sorted(related - {*weddings, PLATFORM, QUARANTINE})
+            if not more:
+                return state
+            weddings += more
+
+    async def _state(
+        self, wedding: str | None, weddings: Sequence[str], at: dt.datetime | None
+    ) -> tuple[State, set[str]]:
+        """Replay the histories of weddings; return the state, and the weddings rows came from or went to."""
+        among = None if wedding is None else weddings
+        cut = await self._cut(among, at)
         replay = Replay(mapping=self._mapping, wedding=wedding, cut=cut)
-        weddings = await self._history.weddings() if wedding is None else list(dict.fromkeys((PLATFORM, wedding)))
-        frames = {each: await self._history.frames(each, earliest_us_max=until_us) for each in weddings}
+        has_bound = cut.at_us is not None and cut.order.position >= 0
+        until_us = max(cut.at_us or 0, cut.committed_us) + _SLACK_US if has_bound else None
+        every = list(dict.fromkeys((PLATFORM, *weddings)))
+        frames = {each: await self._history.frames(each, earliest_us_max=until_us) for each in every}
         self._measure.expect("history", sum(at.length for some in frames.values() for at in some))
         erased = [
-            each for each in weddings if not await self._replay(replay, each, frames[each], is_needed=each == wedding)
+            each for each in every if not await self._replay(replay, each, frames[each], is_needed=each == wedding)
         ]
         never = await self._check_copies(replay, cut)
-        losses = [*_erased(erased), *await self._gaps(wedding)]
-        return _warned(replay.state(), [*_never_copied(never), *losses], is_whole=not losses)
+        losses = [*_erased(erased), *await self._gaps(among)]
+        return _warned(replay.state(), [*_never_copied(never), *losses], is_whole=not losses), replay.related
 
     async def plan(self, wedding: str | None, at: dt.datetime | None) -> Plan:
         """Return what a restore would bring and cost; nothing is written."""
@@ -153,10 +167,13 @@ class Restorer:
         self._measure.finish()
         return self._result(state, at=at, restore_id=restore_id, written=written, wrote=wrote, lost=(*lost, *more))
 
-    async def _known(self, wedding: str | None) -> dict[int, Known]:
-        return least_frontiers(
-            await self._history.frontiers(), source=self._source, wedding=wedding, partitions=self._partitions
+    async def _cut(self, weddings: Sequence[str] | None, at: dt.datetime | None) -> Cut:
+        at_us = None if at is None else microseconds(at)
+        known = least_frontiers(
+            await self._history.frontiers(), source=self._source, weddings=weddings, partitions=self._partitions
         )
+        commits = await commits_near(self._history, source=self._source, known=known, at_us=at_us)
+        return decide_cut(commits, known, source=self._source, at_us=at_us)
 
     async def _replay(self, replay: Replay, wedding: str, frames: Sequence[FrameAt], *, is_needed: bool) -> bool:
         """Replay one wedding's frames; return False for one whose key is gone, unless it is the one asked for."""
@@ -185,10 +202,10 @@ class Restorer:
                         raise _too_early(table, complete_us)
         return sorted(waiting)
 
-    async def _gaps(self, wedding: str | None) -> list[str]:
+    async def _gaps(self, weddings: Sequence[str] | None) -> list[str]:
         """Return the holes in the partitions this restore depends on."""
         rows = await self._history.frontiers()
-        partitions = relevant_partitions(wedding, self._partitions or _partitions_ever(rows))
+        partitions = relevant_partitions(weddings, self._partitions or _partitions_ever(rows))
         places = [(topic, partition) for topic in BACKUP_TOPICS for partition in sorted(partitions)]
         return await self._history.log_gaps(places)
 

@@ -3,8 +3,9 @@
 Of each row and each object the newest version at or below the cut counts; all others are passed over, so
 that memory follows what is alive and not how often it changed. What decides is the order of the log
 (epoch, position), never the order of arrival: a change that was routed twice, or sealed again under
-another wedding, is the same change. A TRUNCATE kills what lies before it. A row that has moved to
-another wedding is gone from here, and a row that follows a parent lives only while its parent does.
+another wedding, is the same change. A TRUNCATE kills what lies before it. A row belongs to the wedding
+that its last image names, or that its parent belongs to. A row that moved lies in the history of two
+weddings, and may have changed again in the other: `related` says whose histories must be read as well.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from connectors import debezium, storage
-from connectors.debezium import Boundary, Change, Notice, Operation
+from connectors.debezium import Boundary, Change, Notice
 from connectors.storage import ObjectAction, ObjectNotice
 from schemas.errors import FormatError
 from sinks.commits import commit_of
@@ -101,6 +102,7 @@ class Replay:
         self._truncated: dict[str, Order] = {}
         self._complete: dict[str, Order] = {}
         self._objects: dict[ObjectName, ObjectVersion] = {}
+        self.related: set[str] = set()
         self._schema: tuple[Order, bytes] = (_START, b"")
         self._audit = _Auditor(is_exact=wedding is None)
         self._unruled: collections.Counter[str] = collections.Counter()
@@ -152,18 +154,12 @@ class Replay:
         if not isinstance(captured, Change):
             raise FormatError("a row whose payload is no change", hint="it was written by another version")
         captured = debezium.with_whole_images(captured)
+        self.related.update(change["also"])
         key = _key(captured.image, rule)
         rows = self._rows[rule.name]
         held = rows.get(key)
         if held is None or held[0] < order:
-            rows[key] = order, self._present(captured, rule)
-
-    def _present(self, change: Change, rule: TableRule) -> Image | None:
-        """Return the row after a change, None when it is gone or is another wedding's now."""
-        if change.operation is Operation.DELETE or change.after is None:
-            return None
-        is_ours = self._wedding is None or rule.wedding_column is None
-        return change.after if is_ours or str(change.after.get(rule.wedding_column or "")) == self._wedding else None
+            rows[key] = order, captured.after
 
     def _take_snapshot(self, order: Order, change: Mapping[str, Any]) -> None:
         table = completed_table(change)
@@ -171,6 +167,8 @@ class Replay:
             self._complete[table] = min(order, self._complete.get(table, order))
 
     def _take_object(self, change: Mapping[str, Any]) -> None:
+        if self._wedding not in (None, change["wedding"]):
+            return
         notice = storage.decode_notice(change["payload"])
         if self._cut.at_us is not None and notice.modified_us > self._cut.at_us:
             return
@@ -192,7 +190,7 @@ class Replay:
         """Return what existed at the cut."""
         rows = {table: self._alive(table, held) for table, held in self._rows.items()}
         if self._wedding is not None:
-            rows = _Families(self._mapping, rows).kept()
+            rows = _Families(self._mapping, self._wedding, rows).kept()
         is_put = {ObjectAction.PUT}
         return State(
             wedding=self._wedding,
@@ -242,10 +240,10 @@ def _age(version: ObjectVersion) -> tuple[int, Order]:
 
 
 class _Families:
-    """Keeps of tables that follow a parent only the rows whose parent row is kept."""
+    """Keeps of each table only the wedding's own rows: by their column, or because their parent row is kept."""
 
-    def __init__(self, mapping: TableMapping, rows: Mapping[str, dict[bytes, Image]]) -> None:
-        self._mapping, self._rows = mapping, rows
+    def __init__(self, mapping: TableMapping, wedding: str, rows: Mapping[str, dict[bytes, Image]]) -> None:
+        self._mapping, self._wedding, self._rows = mapping, wedding, rows
         self._kept: dict[str, dict[bytes, Image]] = {}
         self._names: dict[tuple[str, tuple[str, ...]], set[bytes]] = {}
 
@@ -257,12 +255,14 @@ class _Families:
     def _keep(self, rule: TableRule) -> dict[bytes, Image]:
         if rule.name not in self._kept:
             rows = self._rows.get(rule.name, {})
-            self._kept[rule.name] = {key: image for key, image in rows.items() if self._has_parent(image, rule)}
+            self._kept[rule.name] = {key: image for key, image in rows.items() if self._is_own(image, rule)}
         return self._kept[rule.name]
 
-    def _has_parent(self, image: Image, rule: TableRule) -> bool:
+    def _is_own(self, image: Image, rule: TableRule) -> bool:
+        if rule.wedding_column is not None:
+            return str(image.get(rule.wedding_column)) == self._wedding
         if rule.parent is None:
-            return rule.wedding_column is not None
+            return False
         pointed = parent_name(rule.parent.table, [image.get(column) for column in rule.parent.columns])
         return pointed in self._parents(rule.parent.table, rule.parent.references)
 

@@ -88,7 +88,7 @@ class Measure:
     def __init__(self, seconds: Callable[[], float], tell: Callable[[Progress], None]) -> None:
         self._seconds, self._tell = seconds, tell
         self._began = self._phase_began = seconds()
-        self._phase, self._done, self._total = "", 0, 0
+        self._phase, self._done, self._total, self._percent = "", 0, 0, 0.0
 
     @property
     def elapsed_seconds(self) -> float:
@@ -130,11 +130,13 @@ class Measure:
         share = min(1.0, self._done / self._total) if self._total else 0.0
         phase_seconds = self._seconds() - self._phase_began
         rate = self._done / phase_seconds if phase_seconds > 0 else 0.0
+        # A history that leads to another wedding's is begun anew; the progress waits for it.
+        self._percent = max(self._percent, min(99.9, begin + (end - begin) * share))
         is_measured = self._phase == "objects" and phase_seconds >= _MEASURED_SECONDS_MIN and rate > 0
         self._tell(
             Progress(
                 phase=self._phase,
-                percent=min(99.9, begin + (end - begin) * share),
+                percent=self._percent,
                 done_bytes=self._done,
                 total_bytes=self._total,
                 bytes_per_second=rate,

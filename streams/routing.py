@@ -107,7 +107,8 @@ class SourceRouting:
         weddings = self._weddings(change, rule)
         self._learn(change, rule, weddings[-1], record.offset)
         for wedding in weddings:
-            outgoing = self._row(change, record, wedding, now)
+            also = [each for each in weddings if each != wedding]
+            outgoing = self._row(change, record, wedding, now, also)
             if wedding == QUARANTINE:
                 self._wait(change, rule, record, outgoing)
             yield outgoing
@@ -130,7 +131,7 @@ class SourceRouting:
             committed_at=change.committed_us,
         )
 
-    def _row(self, change: Change, record: Record, wedding: str, now: dt.datetime) -> Outgoing:
+    def _row(self, change: Change, record: Record, wedding: str, now: dt.datetime, also: list[str]) -> Outgoing:
         # A row read by a snapshot is as old as the last commit before it, whatever its own clock says.
         is_read = change.operation is Operation.READ
         return self._outgoing(
@@ -142,6 +143,7 @@ class SourceRouting:
             transaction=change.transaction,
             order=change.order,
             committed_at=self._committed_us if is_read and self._committed_us else change.committed_us,
+            also=also,
         )
 
     def _weddings(self, change: Change, rule: TableRule | None) -> list[str]:
@@ -290,12 +292,15 @@ def _own_name(table: str, image: dict[str, Any], columns: Sequence[str]) -> byte
 
 def _calendar_line(image: dict[str, Any], mapping: TableMapping) -> Wedding:
     rule = mapping.calendar
+    if image.get(rule.wedding) is None:
+        raise FormatError(f"a row of {rule.table} has no {rule.wedding}", hint="does the calendar rule fit the table?")
     zone = image.get(rule.venue_zone)
+    country = image.get(rule.residency) if rule.residency else None
     return Wedding(
         wedding=str(image[rule.wedding]),
         day=_date(image.get(rule.day)),
         venue_zone=str(zone) if zone else None,
-        residency=residency_of_country(image.get(rule.residency)) if rule.residency else Residency.UNKNOWN,
+        residency=residency_of_country(str(country)) if country else Residency.UNKNOWN,
     )
 
 

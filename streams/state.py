@@ -147,11 +147,13 @@ class RouterState:
 
     def remember_delivery(self, row: bytes, wedding: str, due: dt.date | None) -> None:
         """Write when something is promised to a wedding's people; None takes the promise back."""
+        before = self._db.execute("SELECT wedding FROM deliveries WHERE row = ?", (row,)).fetchone()
         if due is None:
             self._db.execute("DELETE FROM deliveries WHERE row = ?", (row,))
         else:
             self._db.execute("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?)", (row, wedding, due.isoformat()))
-        self._reload(wedding)
+        for each in {wedding, *(before or ())}:
+            self._reload(each)
 
     def wait_for_parent(self, parent: bytes, source: str, epoch: int, position: int, change: bytes) -> None:
         """Keep a change whose parent is unknown, so that it can be sealed again under its wedding."""

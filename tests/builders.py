@@ -193,6 +193,7 @@ def a_change(**fields: Any) -> dict[str, Any]:
         "committed_at": 1_781_000_000_000_000,
         "captured_at": 1_781_000_000_100_000,
         "again": False,
+        "also": [],
         "payload": b"{}",
     }
     return {**given, **fields}

@@ -81,13 +81,15 @@ class FilesystemStore:
         descriptor = self._open_new(temporary, folder)
         try:
             _write_durably(descriptor, content)
-            with contextlib.suppress(FileExistsError):  # The bytes decide below: the same mean a lost reply.
+            # Checked before it gets its name: what was damaged on the way must not lie there for ever.
+            _check_digest(temporary, path.name, digest)
+            try:
                 os.link(temporary, final)
+            except FileExistsError:  # The bytes decide: the same mean a lost reply.
+                _check_digest(final, path.name, digest)
             _sync_folder(folder)
         finally:
             os.unlink(temporary)  # noqa: PTH108
-        if _digest(final) != digest:
-            raise CorruptionError(f"{path.name} does not hold the bytes that were sent", hint="scrub this store")
         return Proof.READ_BACK
 
     def _open_new(self, path: str, folder: str) -> int:
@@ -97,8 +99,19 @@ class FilesystemStore:
         except FileNotFoundError:
             if not self._root.is_dir():
                 raise FileNotFoundError(errno.ENOENT, "the store's folder is missing") from None
-            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+            self._make_folders(folder)
             return os.open(path, _NEW_FILE, 0o600)
+
+    def _make_folders(self, folder: str) -> None:
+        """Make folders that outlive a power cut, too: each is synced into the one that holds it."""
+        missing = []
+        while not os.path.isdir(folder):  # noqa: PTH112
+            missing.append(folder)
+            folder = os.path.dirname(folder)  # noqa: PTH120
+        for each in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # Another writer was faster.
+                os.mkdir(each)  # noqa: PTH102
+            _sync_folder(os.path.dirname(each))  # noqa: PTH120
 
     def _read(self, path: pathlib.Path, offset: int, length: int | None) -> bytes:
         try:
@@ -144,6 +157,11 @@ def _sync_folder(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_digest(path: str, name: str, digest: bytes) -> None:
+    if _digest(path) != digest:
+        raise CorruptionError(f"{name} does not hold the bytes that were sent", hint="scrub this store")
 
 
 def _digest(path: str) -> bytes:

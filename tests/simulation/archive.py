@@ -6,7 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import blake3
-import sqlalchemy as sa
 
 from schemas import codec, pack
 from schemas.backup import PlacementClass
@@ -18,6 +17,8 @@ from tests.simulation.worlds import MASTER_KEY, SITES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import sqlalchemy as sa
 
     from tests.simulation.worlds import World
 

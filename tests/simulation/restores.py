@@ -22,7 +22,7 @@ from sinks.replicate import Replicator
 from sinks.stores.health import StoreHealth
 from tests.builders import a_mapping
 from tests.fakes import InlineExecutor
-from tests.simulation.archive import ViolationError
+from tests.simulation.archive import Archive, ViolationError
 from tests.simulation.platform import OWN_COLUMN, PARENT, WEDDINGS
 from tests.simulation.worlds import MASTER_KEY, SITES, build_sink, memory_engine
 
@@ -170,11 +170,14 @@ async def _check_rebuilt(world: World) -> None:
 
 
 def _rot(world: World) -> None:
-    """Damage, cut off or remove any two copies of each object: one good one is left, and must be found."""
+    """Damage, cut off or remove copies of any object; one that the catalog knows of is left, and must be found."""
+    archive = Archive(world)
+    copies = archive.holders()
+    known = {row.name: copies[row.pack_hash] for row in archive.packs()}
     names = sorted({name for held in world.held.values() for name in held.objects})
     for name in names:
         holders = [store for store, held in sorted(world.held.items()) if name in held.objects]
-        spared = world.rng.choice(holders)
+        spared = world.rng.choice(sorted(known.get(name, holders)))
         for store in holders:
             if store != spared and world.rng.random() < 0.2:
                 _damage(world, store, name)

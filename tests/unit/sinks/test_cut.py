@@ -128,7 +128,7 @@ def test_a_new_epoch_without_a_commit_is_the_latest() -> None:
 
 def test_the_least_frontier_is_that_of_the_slowest_partition() -> None:
     """All three lanes count, since a wedding's changes may lie in each."""
-    least = least_frontiers(frontiers(E1, standard_1=7), source="platform", wedding=None)
+    least = least_frontiers(frontiers(E1, standard_1=7), source="platform", weddings=None)
 
     assert least == {E1: Known(7, 7 * SECOND)}
 
@@ -136,26 +136,26 @@ def test_the_least_frontier_is_that_of_the_slowest_partition() -> None:
 def test_only_the_weddings_own_partitions_and_the_platforms_hold_it_back() -> None:
     """A restore does not wait for weddings it is not about."""
     wedding = next(name for name in map(str, range(99)) if partition_of(name, 8) != partition_of(PLATFORM, 8))
-    needed = relevant_partitions(wedding, 8)
+    needed = relevant_partitions([wedding], 8)
     other = min(set(range(8)) - needed)
     rows = frontiers(E1, partitions=8, **{f"high_{other}": 1, f"high_{partition_of(wedding, 8)}": 30})
 
-    assert least_frontiers(rows, source="platform", wedding=wedding)[E1].position == 30
+    assert least_frontiers(rows, source="platform", weddings=[wedding])[E1].position == 30
 
 
 def test_a_partition_that_was_never_heard_of_makes_an_epoch_unknown() -> None:
     """Nobody knows what it holds."""
     rows = [row for row in frontiers(E1) if (row.topic, row.partition) != ("backup.high", 1)]
 
-    assert least_frontiers(rows, source="platform", wedding=None) == {}
-    assert least_frontiers(frontiers(E1), source="platform", wedding=None, partitions=3) == {}
+    assert least_frontiers(rows, source="platform", weddings=None) == {}
+    assert least_frontiers(frontiers(E1), source="platform", weddings=None, partitions=3) == {}
 
 
 def test_each_epoch_has_the_partitions_of_its_time() -> None:
     """A Kafka that was lost may have had fewer."""
     rows = [*frontiers(E1, 40, partitions=1), *frontiers(E2, 10, partitions=2)]
 
-    known = least_frontiers(rows, source="platform", wedding=None, partitions=2)
+    known = least_frontiers(rows, source="platform", weddings=None, partitions=2)
 
     assert {epoch: each.position for epoch, each in known.items()} == {E1: 40, E2: 10}
 

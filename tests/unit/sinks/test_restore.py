@@ -126,6 +126,34 @@ async def test_a_row_that_moved_away_is_gone_here_and_present_there(archive: Arc
     assert names(await archive.restorer().state_at("w2", None)) == ["Ann", "Bob"]
 
 
+async def test_a_family_that_moved_brings_its_children(archive: Archive) -> None:
+    """The meals of a guest who moved lie in the history of the wedding he came from."""
+    archive.commit(added("meals", {"id": 9, "guest_id": 1, "dish": "soup"}))
+    archive.commit(changed("guests", guest(1, "Ann"), guest(1, "Ann", "w2")))
+    archive.commit(added("meals", {"id": 10, "guest_id": 1, "dish": "cake"}))
+    await archive.settle()
+
+    there = await archive.restorer().state_at("w2", None)
+
+    assert [row["dish"] for row in there.tables()["public.meals"]] == ["cake", "soup"]
+    assert "public.meals" not in (await archive.restorer().state_at("w1", None)).rows
+
+
+async def test_a_row_that_left_and_died_elsewhere_does_not_come_back_with_its_parent(archive: Archive) -> None:
+    """Its death is written only in the other wedding's history, which is read as well."""
+    soup = {"id": 9, "guest_id": 1, "dish": "soup"}
+    archive.commit(added("meals", soup))
+    archive.commit(changed("meals", soup, {**soup, "guest_id": 2}))
+    archive.commit(removed("meals", {**soup, "guest_id": 2}))
+    archive.commit(changed("guests", guest(2, "Bob", "w2"), guest(2, "Bob", "w1")))
+    await archive.settle()
+
+    state = await archive.restorer().state_at("w1", None)
+
+    assert names(state) == ["Ann", "Bob"]
+    assert "public.meals" not in state.rows
+
+
 async def test_a_child_that_came_before_its_parent_is_restored(archive: Archive) -> None:
     """It went under quarantine first and was sealed again; that is the same change, at the same position."""
     archive.commit(added("meals", {"id": 9, "guest_id": 4, "dish": "soup"}))

@@ -1,0 +1,285 @@
+"""The router: batches in, backup topics out; nothing remembered that was not delivered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.debezium import UNAVAILABLE
+from connectors.storage import encode_notice
+from schemas import codec
+from schemas.backup import PLATFORM, QUARANTINE
+from schemas.errors import CorruptionError, TransientError
+from schemas.partitioning import partition_of
+from schemas.topics import BACKUP_TOPICS, DEAD_LETTERS
+from streams.router import Router
+from streams.state import RouterState
+from tests import builders
+from tests.builders import CAPTURE, OBJECTS, a_batch, a_row
+from tests.fakes import HandClock, RecordingProducer
+
+WEDDING = {"id": "w1", "day": 20616, "venue_zone": "Europe/London", "country": "FR"}
+GUEST = {"id": 1, "wedding_id": "w1"}
+PARTITIONS = 2
+
+
+class Rig:
+    """A router with a memory, a producer and a clock of its own."""
+
+    def __init__(self) -> None:
+        self.producer, self.state = RecordingProducer(), RouterState(":memory:")
+        self.clock = HandClock()
+        self.router = Router(
+            mapping=builders.a_mapping(),
+            state=self.state,
+            producer=self.producer,
+            partitions=PARTITIONS,
+            now=self.clock,
+        )
+        self._next = {CAPTURE: 0, OBJECTS: 0}
+
+    async def route(self, *values: bytes | None, topic: str = CAPTURE) -> list[dict[str, Any]]:
+        """Route these records and return the changes produced for them."""
+        before = len(self.producer.delivered)
+        await self.router.route(a_batch(topic, values, first=self._next[topic]))
+        self._next[topic] += len(values)
+        return [
+            {**codec.decode("BackupChange", each.value), "topic": each.topic}
+            for each in self.producer.delivered[before:]
+            if each.value and each.topic != DEAD_LETTERS
+        ]
+
+    def dead_letters(self) -> list[bytes | None]:
+        """Return the dead letters' values."""
+        return [each.value for each in self.producer.delivered if each.topic == DEAD_LETTERS]
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """Return a new rig."""
+    return Rig()
+
+
+async def test_a_row_goes_to_its_wedding_s_lane_and_partition(rig: Rig) -> None:
+    """With its bytes as they came."""
+    value = a_row("public.weddings", after=WEDDING)
+    (change,) = await rig.route(value)
+
+    assert (change["wedding"], change["topic"], change["payload"]) == ("w1", "backup.critical", value)
+    assert rig.producer.delivered[0].partition == partition_of("w1", PARTITIONS)
+
+
+async def test_a_row_of_an_unknown_wedding_is_standard_and_kept_in_the_eu(rig: Rig) -> None:
+    """Its calendar row may come later, and may say anything."""
+    (change,) = await rig.route(a_row("public.guests", after=GUEST))
+
+    assert (change["topic"], change["residency"]) == ("backup.standard", "unknown")
+
+
+async def test_a_moved_date_changes_the_lane_at_once(rig: Rig) -> None:
+    """The very next change travels in the new lane."""
+    later = {**WEDDING, "day": 20900}
+    await rig.route(a_row("public.weddings", after=WEDDING, order=1))
+    moved, guest = await rig.route(
+        a_row("public.weddings", before=WEDDING, after=later, order=2), a_row("public.guests", after=GUEST, order=3)
+    )
+
+    assert (moved["topic"], guest["topic"]) == ("backup.standard", "backup.standard")
+
+
+async def test_time_alone_changes_the_lane(rig: Rig) -> None:
+    """A wedding comes nearer although nobody touches it."""
+    await rig.route(a_row("public.weddings", after={**WEDDING, "day": 20630}, order=1))
+    rig.clock.move(days=10)
+    (guest,) = await rig.route(a_row("public.guests", after=GUEST, order=2))
+
+    assert guest["topic"] == "backup.critical"
+
+
+async def test_a_row_that_moves_goes_into_both_weddings(rig: Rig) -> None:
+    """The old one must learn that it is gone."""
+    found = await rig.route(a_row("public.guests", before=GUEST, after={**GUEST, "wedding_id": "w2"}))
+
+    assert [each["wedding"] for each in found] == ["w1", "w2"]
+
+
+async def test_a_child_follows_its_parent_at_any_depth(rig: Rig) -> None:
+    """Meals follow guests, notes follow meals."""
+    found = await rig.route(
+        a_row("public.guests", after=GUEST, order=1),
+        a_row("public.meals", after={"id": 7, "guest_id": 1}, order=2),
+        a_row("public.notes", after={"id": 9, "meal_id": 7}, order=3),
+    )
+
+    assert [each["wedding"] for each in found] == ["w1"] * 3
+
+
+async def test_a_child_without_a_known_parent_is_quarantined_and_sealed_again(rig: Rig) -> None:
+    """Its own children with it, once the parent is known."""
+    waiting = await rig.route(
+        a_row("public.meals", after={"id": 7, "guest_id": 1}, order=1),
+        a_row("public.notes", after={"id": 9, "meal_id": 7}, order=2),
+    )
+    _, *again = await rig.route(a_row("public.guests", after=GUEST, order=3))
+
+    assert [each["wedding"] for each in waiting] == [QUARANTINE] * 2
+    assert [(each["wedding"], each["position"], each["again"]) for each in again] == [("w1", 0, True), ("w1", 1, True)]
+
+
+async def test_a_row_that_left_an_unknown_parent_is_told_to_its_wedding_too(rig: Rig) -> None:
+    """Or that wedding would keep a row that is gone."""
+    meal = {"id": 7, "guest_id": 1}
+    await rig.route(
+        a_row("public.guests", after={"id": 2, "wedding_id": "w2"}, order=1),
+        a_row("public.meals", before=meal, after={**meal, "guest_id": 2}, order=2),
+    )
+    _, *again = await rig.route(a_row("public.guests", after=GUEST, order=3))
+
+    assert [(each["wedding"], each["position"]) for each in again] == [("w1", 1)]
+
+
+async def test_a_late_release_does_not_move_a_row_back(rig: Rig) -> None:
+    """What follows the row belongs to where it is now."""
+    meal = {"id": 7, "guest_id": 1}
+    await rig.route(
+        a_row("public.meals", after=meal, order=1),
+        a_row("public.guests", after={"id": 2, "wedding_id": "w2"}, order=2),
+        a_row("public.meals", before=meal, after={**meal, "guest_id": 2}, order=3),
+        a_row("public.guests", after=GUEST, order=4),
+    )
+    (note,) = await rig.route(a_row("public.notes", after={"id": 9, "meal_id": 7}, order=5))
+
+    assert note["wedding"] == "w2"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        builders.a_begin(),
+        b'{"ts_ms":1}',
+        a_row("wedsync.heartbeat", after={"id": 1}),
+        builders.an_end({"wedsync.heartbeat": 1}),
+    ],
+)
+async def test_what_is_worth_no_copy_is_not_passed_on(rig: Rig, value: bytes) -> None:
+    """Heartbeats only move the frontier."""
+    assert await rig.route(value) == []
+    assert await rig.router.announce_frontiers() == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (builders.an_end({"public.guests": 0}), "commit"),
+        (a_row("public.notes", operation="t"), "truncate"),
+        (builders.a_message("wedsync.schema", order=1), "schema"),
+        (builders.a_message("some.prefix"), "message"),
+        (a_row("public.vendors", after={"id": 1}), "row"),
+        (a_row("public.undeclared", after={"id": 1}), "row"),
+    ],
+)
+async def test_what_every_restore_needs_is_the_platform_s(rig: Rig, value: bytes, kind: str) -> None:
+    """In the most urgent lane."""
+    (change,) = await rig.route(value)
+
+    assert (change["wedding"], change["kind"], change["topic"]) == (PLATFORM, kind, "backup.critical")
+
+
+async def test_an_object_goes_to_the_wedding_of_its_path(rig: Rig) -> None:
+    """The notice travels; the bytes are fetched by the sink."""
+    (change,) = await rig.route(encode_notice(builders.a_notice()), topic=OBJECTS)
+
+    assert (change["wedding"], change["kind"], change["source"]) == ("w1", "object_put", "objects")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b'"op"',
+        b'{"op":"x"}',
+        b"\xc3\x01garbage",
+        a_row("public.notes", after={"id": 1, "words": UNAVAILABLE}),
+    ],
+)
+async def test_what_cannot_be_read_becomes_a_dead_letter_and_the_rest_flows(rig: Rig, value: bytes | None) -> None:
+    """With its bytes, its place and the reason."""
+    found = await rig.route(value, a_row("public.vendors", after={"id": 1}, operation="r"))
+    letter = next(each for each in rig.producer.delivered if each.topic == DEAD_LETTERS)
+
+    assert (letter.value, len(found), rig.router.dead_letters) == (value, 1, 1)
+    assert dict(letter.headers)["wedsync.offset"] == b"0"
+    assert dict(letter.headers)["wedsync.reason"]
+
+
+ODD = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    table=st.sampled_from(["public.weddings", "public.guests", "public.meals", "public.tasks"]),
+    image=st.dictionaries(
+        st.sampled_from(["id", "day", "venue_zone", "country", "wedding_id", "guest_id", "due"]), ODD
+    ),
+    committed_us=st.integers(-(2**62), 2**64 - 1),
+    lsn=st.integers(0, 2**64 - 1),
+)
+async def test_odd_values_cost_a_dead_letter_at_most(
+    table: str, image: dict[str, object], committed_us: int, lsn: int
+) -> None:
+    """No value of a row may stop the router: it would stop again and again."""
+    rig = Rig()
+    value = a_row(table, after=image) if image else a_row(table, before={"id": 1})
+    odd = orjson.loads(value)
+    odd["source"]["ts_us"], odd["source"]["lsn"] = committed_us, lsn
+
+    await rig.route(orjson.dumps(odd), a_row("public.vendors", after={"id": 1}, operation="r"))
+    await rig.router.announce_frontiers()
+    assert rig.state.progress("platform", builders.EPOCH) is not None
+
+
+async def test_nothing_is_remembered_that_was_not_delivered(rig: Rig) -> None:
+    """The batch is routed again, to the same end."""
+    rig.producer.failures = 1
+    with pytest.raises(TransientError):
+        await rig.route(a_row("public.guests", after=GUEST))
+    (again,) = await rig.route(a_row("public.guests", after=GUEST))
+
+    assert (again["position"], rig.router.routed) == (0, 1)
+
+
+async def test_a_hole_in_the_log_stops_the_router(rig: Rig) -> None:
+    """It is loud, and nothing is remembered of the batch."""
+    with pytest.raises(CorruptionError, match="hole"):
+        await rig.route(a_row("public.guests", after=GUEST, order=1), a_row("public.guests", after=GUEST, order=3))
+    assert rig.state.progress("platform", builders.EPOCH) is None
+
+
+async def test_the_frontier_goes_to_every_partition_of_every_lane(rig: Rig) -> None:
+    """And says nothing twice."""
+    await rig.route(a_row("public.guests", after=GUEST), builders.an_end({"public.guests": 1}, lsn=2100))
+    rig.producer.delivered.clear()
+
+    assert [await rig.router.announce_frontiers(), await rig.router.announce_frontiers()] == [1, 0]
+    assert {(each.topic, each.partition) for each in rig.producer.delivered} == {
+        (topic, number) for topic in BACKUP_TOPICS for number in range(PARTITIONS)
+    }
+    frontier = codec.decode("Frontier", rig.producer.delivered[0].value or b"")
+    assert (frontier["position"], frontier["lsn"]) == (1, 2100)
+
+
+async def test_a_router_begins_where_its_memory_stands(rig: Rig) -> None:
+    """What was routed before is passed over."""
+    assert await rig.router.assigned([(CAPTURE, 0)]) == {}
+    await rig.route(a_row("public.guests", after=GUEST))
+
+    assert await rig.router.assigned([(CAPTURE, 0)]) == {(CAPTURE, 0): 1}
+    assert await rig.router.route(a_batch(CAPTURE, [a_row("public.guests", after=GUEST)])) == 0
