@@ -79,7 +79,7 @@ class ArchiveSection(_Section):
     """
 
     partitions: Annotated[int, pydantic.Field(ge=1, le=1024)] = 1
-    checkpoint_seconds: _Seconds = 5.0
+    checkpoint_seconds: _Seconds = 2.0
     store_retry_seconds: _Seconds = 5.0
     windows: WindowsSection = WindowsSection()
     stores: tuple[StoreSection, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from ops import bootstrap
 from ops.worker_metrics import SinkMetrics, make
 from schemas import metrics
+from schemas.errors import WedSyncError
 from sinks.blobs import BlobSink
 from sinks.catalog_tables import GAPS, OBJECTS, PACKS
 from sinks.checkpoint import CheckpointWriter
@@ -60,7 +62,7 @@ class SinkParts:
             protected=self._window_protected,
         )
         owed = OwedCopies(catalog=archive.catalog, replicator=archive.replicator, now=bootstrap.now)
-        checkpoints = CheckpointWriter(
+        checkpoints = self._checkpoints = CheckpointWriter(
             catalog=archive.catalog,
             keyring=archive.keyring,
             replicator=archive.replicator,
@@ -71,6 +73,11 @@ class SinkParts:
         self._partitions = [(topic, number) for topic in topic_ids for number in range(settings.archive.partitions)]
         every = functools.partial(checkpoints.run, every_seconds=settings.archive.checkpoint_seconds)
         self.companions: list[Companion] = [self.blobs.run, owed.run, every, self._observe]
+
+    async def finish(self) -> None:
+        """Write a last checkpoint: how far the idle partitions came stands nowhere else."""
+        with contextlib.suppress(WedSyncError):  # The stores may be the reason for stopping.
+            await self._checkpoints.write()
 
     def _window_protected(self, lane: Priority, protected: Protected) -> None:
         self._metrics.window_protected(lane, protected)

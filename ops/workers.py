@@ -75,7 +75,9 @@ def run_sink(settings: Settings, brokers: str) -> None:
     parts = SinkParts(settings, topic_ids=topic_ids)
     serve("sink", settings.state_dir / "run")
     _set_loop()
-    worker = sink_worker(parts.sink, brokers=brokers, group=SINK_GROUP, companions=parts.companions)
+    worker = sink_worker(
+        parts.sink, brokers=brokers, group=SINK_GROUP, companions=parts.companions, finish=parts.finish
+    )
     worker.execute_from_commandline()
 
 

@@ -8,14 +8,27 @@ from schemas.topics import BACKUP_TOPICS
 from streams.app import batch_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sinks.sink import Sink
     from streams.app import Companion
 
 
-def sink_worker(sink: Sink, *, brokers: str, group: str, companions: Sequence[Companion]) -> Any:
-    """Return the worker that protects the backup topics, with what runs beside it."""
+def sink_worker(
+    sink: Sink,
+    *,
+    brokers: str,
+    group: str,
+    companions: Sequence[Companion],
+    finish: Callable[[], Awaitable[None]] | None = None,
+) -> Any:
+    """Return the worker that protects the backup topics, with what runs beside it; `finish` comes after the last window."""
+
+    async def stop() -> None:
+        await sink.stop()
+        if finish is not None:
+            await finish()
+
     return batch_worker(
         name=group,
         brokers=brokers,
@@ -23,5 +36,5 @@ def sink_worker(sink: Sink, *, brokers: str, group: str, companions: Sequence[Co
         handle=sink.accept,
         watermarks=sink,
         companions=[sink.watch, *companions],
-        finish=sink.stop,
+        finish=stop,
     )

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 _OBJECTS_AT_ONCE: Final = 4
 _MANIFESTS_AT_ONCE: Final = 16
 _MICRO: Final = 1_000_000
-_SLACK_US: Final = _MICRO
-"""Frames are chosen by commit time, a little generously; the changes in them by position."""
+_SLACK_US: Final = 5 * _MICRO
+"""Frames are chosen by commit time, a little generously, since it need not rise; the changes in them by position."""
 
 
 class Restorer:
@@ -106,7 +106,7 @@ class Restorer:
         cut = await self._cut(among, at)
         replay = Replay(mapping=self._mapping, wedding=wedding, cut=cut)
         has_bound = cut.at_us is not None and cut.order.position >= 0
-        until_us = max(cut.at_us or 0, cut.committed_us) + _SLACK_US if has_bound else None
+        until_us = max(cut.at_us or 0, cut.until_us, cut.committed_us) + _SLACK_US if has_bound else None
         every = list(dict.fromkeys((PLATFORM, *weddings)))
         frames = {each: await self._history.frames(each, earliest_us_max=until_us) for each in every}
         self._measure.expect("history", sum(at.length for some in frames.values() for at in some))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import orjson
 
 from connectors.log_order import LogOrder
-from schemas.backup import Residency
+from schemas.backup import QUARANTINE, Residency
 from schemas.wedding import Wedding
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class RouterState:
         It outlives the row, since its children's DELETEs come later.
         """
         known = self._member(parent)
-        if known is not None and known.wedding == member.wedding:
+        if known is not None and known.wedding == member.wedding != QUARANTINE:
             return True
         if known is not None and known[1:] > member[1:]:
             return False

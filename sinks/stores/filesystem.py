@@ -1,7 +1,7 @@
 """A folder as a store: temporary file, fsync, read back, link under its name, fsync of the folder.
 
-`link` instead of `rename`, because it refuses to overwrite. The proof is reading back; on one machine
-that may come from the page cache, and a scrub reads again later.
+`link` instead of `rename`, because it refuses to overwrite. The proof is reading back: large files
+from the disk itself, small ones perhaps from the page cache; a scrub reads again later.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import blake3
 
 from schemas.errors import CorruptionError, TransientError
+from sinks.stores import direct_io
 from sinks.stores.port import Proof
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import AsyncIterator, Callable
 
-_READ_BYTES: Final = 1 << 20
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _NAME: Final = re.compile(r"^[A-Za-z0-9_@-][A-Za-z0-9._@-]*(/[A-Za-z0-9_@-][A-Za-z0-9._@-]*)*$")
 """No empty part, none that begins with a dot: no name leads out of the folder or to a temporary file."""
@@ -80,13 +80,13 @@ class FilesystemStore:
         temporary = f"{folder}/.{uuid.uuid4().hex}.tmp"
         descriptor = self._open_new(temporary, folder)
         try:
-            _write_durably(descriptor, content)
+            _write_durably(descriptor, temporary, memoryview(content))
             # Checked before it gets its name: what was damaged on the way must not lie there for ever.
-            _check_digest(temporary, path.name, digest)
+            _check_digest(temporary, path.name, len(content), digest)
             try:
                 os.link(temporary, final)
             except FileExistsError:  # The bytes decide: the same mean a lost reply.
-                _check_digest(final, path.name, digest)
+                _check_digest(final, path.name, len(content), digest)
             _sync_folder(folder)
         finally:
             os.unlink(temporary)  # noqa: PTH108
@@ -141,11 +141,16 @@ class FilesystemStore:
         return sorted(name for name in found if name.startswith(prefix) and _NAME.match(name))
 
 
-def _write_durably(descriptor: int, content: bytes | memoryview) -> None:
+def _write_durably(descriptor: int, path: str, content: memoryview) -> None:
+    is_large = len(content) >= direct_io.BYTES_MIN
+    if is_large:
+        descriptor = direct_io.reopen(descriptor, path, os.O_WRONLY)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        if is_large:
+            direct_io.write(descriptor, content)
+            return
+        while content:
+            content = content[os.write(descriptor, content) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -159,17 +164,18 @@ def _sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
-def _check_digest(path: str, name: str, digest: bytes) -> None:
-    if _digest(path) != digest:
+def _check_digest(path: str, name: str, size_bytes: int, digest: bytes) -> None:
+    if _digest(path, size_bytes) != digest:
         raise CorruptionError(f"{name} does not hold the bytes that were sent", hint="scrub this store")
 
 
-def _digest(path: str) -> bytes:
+def _digest(path: str, size_bytes: int) -> bytes:
     hasher = blake3.blake3()
     descriptor = os.open(path, os.O_RDONLY)
+    if size_bytes >= direct_io.BYTES_MIN:
+        descriptor = direct_io.reopen(descriptor, path, os.O_RDONLY)
     try:
-        while block := os.read(descriptor, _READ_BYTES):
-            hasher.update(block)
+        direct_io.hash_file(descriptor, hasher)
     finally:
         os.close(descriptor)
     return hasher.digest()

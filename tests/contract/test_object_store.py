@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING, Final
 
 import blake3
@@ -115,6 +116,16 @@ async def test_many_may_create_the_same_at_once(store: ObjectStore) -> None:
     """All succeed: the bytes are the same."""
     await asyncio.gather(*(store.create(NAME, CONTENT, digest=DIGEST) for _ in range(8)))
     assert await names(store) == [NAME]
+
+
+@pytest.mark.parametrize("size", [1, 4095, 4096, (256 << 10) - 1, 256 << 10, (1 << 20) + 1, (3 << 20) + 4097])
+async def test_objects_of_any_size_are_whole(store: ObjectStore, size: int) -> None:
+    """Blocks and buffers have edges; objects have none."""
+    content = random.Random(size).randbytes(size)
+    await store.create(NAME, content, digest=blake3.blake3(content).digest())
+
+    assert (await store.size_bytes(NAME), await store.read(NAME)) == (size, content)
+    assert await store.read(NAME, offset=size - 1, length=1) == content[-1:]
 
 
 async def test_an_empty_object_is_an_object(store: ObjectStore) -> None:

@@ -100,7 +100,7 @@ async def _trouble(world: World) -> None:
     for _ in range(rng.randint(10, 30)):
         rng.choice(steps)()
         world.connect.send(rng.randint(0, 30))
-        await asyncio.sleep(rng.choice([0, 0, 0.01, 0.3, 1.5]))
+        await asyncio.sleep(rng.choice([0, 0, 0.01, 0.2, 1.0]))
 
 
 async def _until_rest(world: World, workers: Sequence[asyncio.Future[None]]) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Rows = dict[str, dict[bytes, Any]]
 
-_INSTANTS: Final = 3
+_INSTANTS: Final = 2
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _RULED: Final = (*OWN_COLUMN, *PARENT, "public.vendors")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.log import Partition
     from tests.simulation.worlds import World
 
-_POLL_SECONDS: Final = 0.03
+_POLL_SECONDS: Final = 0.05
 _RESTART_SECONDS_MAX: Final = 0.5
 _ROUTER_STEPS: Final = {"": 120, "produced": 10, "remembered": 8}
 _SINK_STEPS: Final = {"": 900, "commit": 20, "committed": 20, "created": 60, "read": 20}

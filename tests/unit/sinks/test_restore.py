@@ -230,6 +230,20 @@ async def test_a_cut_before_a_tables_first_copy_is_refused(archive: Archive) -> 
     assert names(await archive.restorer().state_at("w1", instant(complete_us))) == ["Ann", "Old"]
 
 
+async def test_a_first_copy_is_found_however_long_after_the_cuts_commit_it_was_read(archive: Archive) -> None:
+    """Only heartbeats lie between: it counts, although its frames are much later than T."""
+    quiet_us = archive.beat()
+    for _ in range(30):
+        archive.beat()
+    archive.read("public.guests", guest(8, "Old"))
+    archive.copied("public.guests")
+    archive.commit(added("guests", guest(9, "New")))
+    archive.beat()
+    await archive.settle()
+
+    assert names(await archive.restorer().state_at("w1", instant(quiet_us))) == ["Ann", "Old"]
+
+
 async def test_a_failed_copy_does_not_count(archive: Archive) -> None:
     """Debezium says `completed` of a misspelt table too; the tables without a copy are named."""
     archive.copied("public.guests", status="UNKNOWN_SCHEMA")

@@ -59,7 +59,7 @@ async def test_an_attempt_that_died_is_not_listed(tmp_path: pathlib.Path) -> Non
 async def test_a_full_disk_leaves_nothing_behind(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an outage of this store."""
 
-    def full(_descriptor: int, _content: bytes) -> None:
+    def full(*_args: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(filesystem, "_write_durably", full)

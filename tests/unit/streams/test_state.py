@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.backup import Residency
+from schemas.backup import QUARANTINE, Residency
 from streams.state import Member, RouterState, parent_name
 from tests.builders import a_wedding
 
@@ -68,6 +68,15 @@ def test_an_older_change_does_not_move_a_row_back() -> None:
 
     assert not state.remember_member(GUEST, a_member("w1", position=5))
     assert state.wedding_of(GUEST) == "w2"
+
+
+def test_a_row_that_moved_from_one_unknown_parent_to_another_is_where_it_went_last() -> None:
+    """Both times nobody knew where; what is learnt of the first parent says nothing any more."""
+    state = RouterState(":memory:")
+    for position in (5, 9):
+        state.remember_member(GUEST, a_member(QUARANTINE, position=position))
+
+    assert not state.remember_member(GUEST, a_member("w1", position=5))
 
 
 def test_a_new_epoch_counts_from_nothing() -> None:
