@@ -1,8 +1,9 @@
 """The canary: some beats of our own go the whole way before anybody is told that it works.
 
-They begin as updates of the heartbeat row and end as frontiers in the catalog, which only capture,
-Kafka, router and sink together can bring about. They also warm the engines up: the first thousand
-events of a cold JVM take a second or two, and should not be a wedding's.
+They begin as messages in Postgres' log, are sealed, stored and catalogued like any change, and show as
+frontiers, which only capture, Kafka, router, sink and stores together can bring about. With updates of
+the heartbeat row between them they also warm the engines up: the first thousand events of a cold JVM
+take a second or two, and should not be a wedding's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _BEATS: Final = 40
 _UPDATES_A_BEAT: Final = 60
+_MESSAGE: Final = "SELECT pg_logical_emit_message(true, 'wedsync.canary', '')"
 _WITHIN_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.1
 _BEAT: Final = (
@@ -59,10 +61,11 @@ async def _beat(dsn: str) -> int:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         for _ in range(_BEATS):
             async with connection.transaction(), connection.pipeline():
+                await connection.execute(_MESSAGE)
                 for _ in range(_UPDATES_A_BEAT):
                     await connection.execute(_BEAT)
         found = await (await connection.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")).fetchone()
-        await connection.execute(_BEAT)
+        await connection.execute(_MESSAGE)
     assert found is not None
     return int(found[0])
 

@@ -22,7 +22,7 @@ def sink_worker(
     companions: Sequence[Companion],
     finish: Callable[[], Awaitable[None]] | None = None,
 ) -> Any:
-    """Return the worker that protects the backup topics, with what runs beside it; `finish` comes after the last window."""
+    """Return the worker that protects the backup topics; `finish` comes after the last window."""
 
     async def stop() -> None:
         await sink.stop()

@@ -56,6 +56,10 @@ class Keyring:
         fresh = {wedding: key for (wedding, _), key in zip(missing, made, strict=True)}
         return {wedding: fresh.get(wedding) or await self.key_for(wedding, placement) for wedding, placement in pairs}
 
+    def holds(self, wedding: str) -> bool:
+        """Return whether a wedding's key is at hand."""
+        return wedding in self._cached
+
     async def key_for(self, wedding: str, placement: PlacementClass) -> bytes:
         """Return a wedding's data key.
 
@@ -164,7 +168,7 @@ def keyring_name(wedding: str, wrapped: bytes) -> str:
 
 def keyring_prefix(wedding: str) -> str:
     """Return the prefix under which a wedding's wrapped key lies."""
-    return f"{PREFIX}{blake3.blake3(wedding.encode(), derive_key_context='wedsync keyring name v1').hexdigest()}/"
+    return f"{PREFIX}{blake3.blake3(wedding.encode(), derive_key_context='wedsync keyring name v1').hexdigest()}-"
 
 
 def _name_attempt(connection: sa.Connection, wedding: str, name: str) -> None:

@@ -7,11 +7,15 @@ moves in the same transaction as the receipts, so the window is then read and pr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.storage import decode_notice
-from schemas.backup import SERVICE_LEVELS, PlacementClass
+from schemas import codec
+from schemas.backup import SERVICE_LEVELS, PlacementClass, Residency
+from schemas.errors import FormatError
 from schemas.pack import SALT_BYTES, chain_head
 from schemas.topics import priority_of_topic
 from sinks.packer import INDEX_KEYS, BuiltPack, build_log_pack
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from streams.records import Record
 
 _MICRO: Final = 1_000_000
+_EXPECTED_MAX: Final = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +75,30 @@ class Protector:
         cpu: concurrent.futures.Executor,
     ) -> None:
         self._catalog, self._keyring, self._replicator = catalog, keyring, replicator
+        self._expected: dict[str, asyncio.Future[bytes]] = {}
         self._late, self._now, self._randomness, self._cpu = late, now, randomness, cpu
+
+    def expect(self, records: Sequence[Record]) -> None:
+        """Begin to make the keys of weddings seen for the first time, while their window is still open.
+
+        Nothing depends on it: what fails here is tried again, and told, when the window is prepared.
+        """
+        for record in records:
+            wedding = (record.key or b"").decode(errors="replace")
+            if not wedding or wedding in self._expected or self._keyring.holds(wedding):
+                continue
+            if len(self._expected) >= _EXPECTED_MAX:
+                return
+            with contextlib.suppress(FormatError):
+                change = codec.decode("BackupChange", record.value or b"")
+                placement = Residency(change["residency"]).placement_class
+                self._expected[wedding] = asyncio.ensure_future(self._keyring.key_for(wedding, placement))
+                self._expected[wedding].add_done_callback(functools.partial(self._met, wedding))
+
+    def _met(self, wedding: str, task: asyncio.Future[bytes]) -> None:
+        del self._expected[wedding]
+        if not task.cancelled():
+            task.exception()  # Taken note of, so that nobody complains of it.
 
     async def prepare(self, records: Sequence[Record], mark: PartitionMark) -> Prepared:
         """Sort and seal a window; nothing is written yet but the keys of weddings never seen before.

@@ -35,7 +35,7 @@ class KeyFinder:
         self._names, self._stores, self._wrapper = names, stores, wrapper
         self._by_prefix: dict[str, list[str]] = {}
         for name in names:
-            self._by_prefix.setdefault(name[: name.rindex("/") + 1], []).append(name)
+            self._by_prefix.setdefault(name[: name.rfind("-") + 1], []).append(name)
         self._found: dict[str, list[tuple[str, bytes]]] = {}
         self._right: dict[str, tuple[str, bytes]] = {}
         self._locks: dict[str, asyncio.Lock] = {}

@@ -172,6 +172,7 @@ class PartitionWindow:
                 self._pending_bytes += sum(_RECORD_BYTES + len(each.value or b"") for each in new)
                 self._next_offset = new[-1].offset + 1
                 self._has_changes = self._has_changes or any(map(_is_change, new))
+                self._protector.expect(new)
                 self._changed.notify_all()
 
     async def drained(self) -> None:

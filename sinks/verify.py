@@ -39,6 +39,8 @@ _PACKS_IN_PAGE: Final = 500
 _BLOCK_BYTES: Final = 4 << 20
 _CALL_SECONDS: Final = 30.0
 _MICRO: Final = 1_000_000
+_HASH_DIGITS: Final = 64
+"""A key is named by the hash of its bytes, which stands at the end."""
 
 
 class Fault(enum.StrEnum):
@@ -287,7 +289,7 @@ def _packs(connection: sa.Connection, after: str) -> list[_Item]:
 def _keys(connection: sa.Connection, stores: tuple[str, ...]) -> list[_Item]:
     """Return the keyring's objects; the catalog does not say which stores have them, so all are asked."""
     rows = connection.execute(sa.select(KEYS.c.object_name).where(KEYS.c.is_stored).order_by(KEYS.c.object_name))
-    return [_Item(name, bytes.fromhex(name.rpartition("/")[2]), None, stores, is_pack=False) for name in rows.scalars()]
+    return [_Item(name, bytes.fromhex(name[-_HASH_DIGITS:]), None, stores, is_pack=False) for name in rows.scalars()]
 
 
 def _objects(connection: sa.Connection) -> dict[str, int]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-BATCH_RECORDS_MAX: Final = 2000
+BATCH_RECORDS_MAX: Final = 500
 _QUEUED_BATCHES_MAX: Final = 4
 _POLL_SECONDS: Final = 0.05
 _LINGER_SECONDS: Final = 0.005

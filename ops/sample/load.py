@@ -22,7 +22,7 @@ from schemas.errors import FormatError, TransientError
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from ops.sample.cast import SampleWedding
@@ -64,6 +64,7 @@ class Load:
         self._left_alone: set[str] = set()
         self._under_way = _UnderWay()
         self._stopped = asyncio.Event()
+        self._began = 0.0
         self.counts = LoadCounts()
         self.weddings: tuple[SampleWedding, ...] = ()
 
@@ -108,7 +109,10 @@ class Load:
                 lanes = [await self._lane(dsn, folder, progress, stack) for _ in range(self._settings.lanes)]
                 for transaction in planner.platform():
                     await lanes[0].play(transaction)
-                await self._play(planner.plan(self._left_alone), lanes, Pace(shape=Shape(shape), rate=rate))
+                # Weddings sign up at a steady pace; the peak belongs to those that are there.
+                openings = (planner.openings(self._left_alone), Pace(shape=Shape.STEADY, rate=rate))
+                traffic = (planner.plan(self._left_alone), Pace(shape=Shape(shape), rate=rate))
+                await self._play([openings, traffic], lanes)
             except psycopg.OperationalError as error:
                 raise TransientError(f"the load lost Postgres: {error}", hint="is the database up?") from error
         return self.counts
@@ -133,20 +137,21 @@ class Load:
         await stack.enter_async_context(connection)
         return _Lane(connection, folder, self.counts, self._under_way, progress)
 
-    async def _play(self, operations: Iterator[Transaction | Upload], lanes: list[_Lane], pace: Pace) -> None:
+    async def _play(self, acts: Sequence[tuple[Iterator[Transaction | Upload], Pace]], lanes: list[_Lane]) -> None:
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        self._began = loop.time()
         try:
             async with asyncio.TaskGroup() as tasks:
                 for lane in lanes:
                     tasks.create_task(lane.run())
-                await self._dispatch(operations, lanes, pace, started)
+                for operations, pace in acts:
+                    await self._dispatch(operations, lanes, pace, loop.time())
                 for lane in lanes:
                     await lane.queue.put(None)
         except ExceptionGroup as group:
             raise group.exceptions[0] from group  # the others follow from the first
         finally:
-            self.counts.elapsed_s = loop.time() - started
+            self.counts.elapsed_s = loop.time() - self._began
 
     async def _dispatch(
         self, operations: Iterator[Transaction | Upload], lanes: list[_Lane], pace: Pace, started: float
@@ -160,7 +165,7 @@ class Load:
             due = started + pace.next_due_s(1 if isinstance(operation, Upload) else operation.changes)
             self._under_way.enter(_weddings(operation))
             await lanes[operation.lane].queue.put(operation)
-            self.counts.elapsed_s = loop.time() - started
+            self.counts.elapsed_s = loop.time() - self._began
             if pace.rate is not None:
                 self.counts.behind_s_max = max(self.counts.behind_s_max, loop.time() - due)
 

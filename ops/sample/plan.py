@@ -82,6 +82,7 @@ class Planner:
         self.cast = cast.make_cast(self._rng, weddings=script.weddings, now=script.now)
         self._lane_of = {wedding.id: index % script.lanes for index, wedding in enumerate(self.cast.weddings)}
         self._states: dict[str, scenes.WeddingState] = {}
+        self._opened = 0
         self._weights = list(itertools.accumulate(shapes.weights(script.shape, self.cast.weddings)))
         _check(script, platform_rows=len(self.cast.platform_rows))
 
@@ -90,16 +91,19 @@ class Planner:
         for rows in _batches(self.cast.platform_rows, TRANSACTION_CHANGES_MAX):
             yield Transaction(weddings=(), lane=PLATFORM_LANE, statements=rows)
 
-    def plan(self, left_alone: Container[str]) -> Iterator[Transaction | Upload]:
-        """Yield operations until `changes` row changes are planned to commit, all photos among them.
-
-        `left_alone` is asked anew for each operation: a wedding in it gets nothing more. When all are in it, it ends.
-        """
-        budget = self._script.changes - self._script.photos - len(self.cast.platform_rows)
+    def openings(self, left_alone: Container[str]) -> Iterator[Transaction]:
+        """Yield, for each wedding, the transaction in which it enters the calendar; they come before `plan`."""
         for wedding in self.cast.weddings:
             if wedding.id not in left_alone:
                 yield (opening := self._opening(wedding))
-                budget -= opening.changes
+                self._opened += opening.changes
+
+    def plan(self, left_alone: Container[str]) -> Iterator[Transaction | Upload]:
+        """Yield operations until `changes` row changes are planned to commit, openings and all photos among them.
+
+        `left_alone` is asked anew for each operation: a wedding in it gets nothing more. When all are in it, it ends.
+        """
+        budget = self._script.changes - self._script.photos - len(self.cast.platform_rows) - self._opened
         uploads, uploaded, played = self._uploads(left_alone), 0, 0
         while played < budget and (transaction := self._transaction(budget - played, left_alone)) is not None:
             yield transaction

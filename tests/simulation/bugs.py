@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
+import blake3
 import sqlalchemy as sa
 
 from schemas import codec
@@ -126,9 +127,8 @@ class TrustingStore(FaultyStore):
 class TornRestorer(Restorer):
     """Cuts at a change instead of at a commit."""
 
-    async def cut(self, wedding: str | None, at: dt.datetime | None) -> Cut:
-        """See `Restorer.cut`."""
-        cut = await super().cut(wedding, at)
+    async def _cut(self, weddings: Sequence[str] | None, at: dt.datetime | None) -> Cut:
+        cut = await super()._cut(weddings, at)
         order = Order(cut.order.epoch, cut.order.position + 2)
         return dataclasses.replace(cut, order=order, until=max(cut.until, order))
 
@@ -202,7 +202,7 @@ class ImpatientKeyring(Keyring):
     async def _second_key(self, wedding: str, placement: PlacementClass) -> bytes:
         wrapped, key = await self._new_key(wedding)
         name = keyring_name(wedding, wrapped)
-        digest = bytes.fromhex(name.rsplit("/", 1)[1])
+        digest = blake3.blake3(wrapped).digest()
         await self._replicator.replicate(
             ToReplicate(name=name, content=wrapped, digest=digest, placement=placement, copies=3)
         )

@@ -16,6 +16,7 @@ from schemas import codec, pack
 from schemas.backup import COPIES_PROTECTED
 from schemas.errors import FormatError, RefusedError, TransientError
 from schemas.topics import BACKUP_TOPICS, DEAD_LETTERS
+from sinks.keyring import keyring_prefix
 from sinks.receipts import ObjectState
 from tests.builders import CAPTURE, OBJECTS, TOPIC_IDS
 from tests.simulation.archive import DOMAIN_OF, EU_STORES, Archive, ViolationError
@@ -246,11 +247,11 @@ class Watch:
     async def _check_residency(self) -> None:
         """Check every byte outside the EU, orphans included, and every key."""
         free = {wedding for wedding in self.world.platform.known_weddings() if self._is_free(wedding)}
-        allowed_keys = {row.object_name.split("/")[1] for row in self.archive.key_rows() if row.wedding in free}
+        allowed_keys = tuple(keyring_prefix(wedding) for wedding in sorted(free))
         for store in sorted(self.world.held.keys() - EU_STORES):
             for name, content in self.world.held[store].objects.items():
                 if name.startswith("keyring/"):
-                    if name.split("/")[1] not in allowed_keys:
+                    if not name.startswith(allowed_keys):
                         raise ViolationError(f"I16: {store} holds a key it must not: {name}")
                     continue
                 await self._check_pack_abroad(store, content)

@@ -34,4 +34,4 @@ def a_script(**changed: Any) -> Script:
 def operations(script: Script, left_alone: Container[str] = ()) -> list[Transaction | Upload]:
     """Return all operations of a script, the platform's first."""
     planner = Planner(script)
-    return [*planner.platform(), *planner.plan(left_alone)]
+    return [*planner.platform(), *planner.openings(left_alone), *planner.plan(left_alone)]
