@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from ops import bootstrap
+from ops.status import log_ends
 from ops.worker_metrics import SinkMetrics, make
 from schemas import metrics
 from schemas.errors import WedSyncError
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from streams.app import Companion
 
 _GAUGES_EVERY_SECONDS: Final = 2.0
+_LAG_EVERY_SECONDS: Final = 5.0
 
 
 class SinkParts:
     """All that runs in a sink worker."""
 
-    def __init__(self, settings: Settings, *, topic_ids: Mapping[str, str]) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, *, brokers: str, topic_ids: Mapping[str, str]) -> None:
+        self._settings, self._brokers = settings, brokers
         archive = self.archive = bootstrap.Archive(settings)
         self._metrics = SinkMetrics()
         shared = {
@@ -70,9 +72,8 @@ class SinkParts:
             now=bootstrap.now,
             randomness=os.urandom,
         )
-        self._partitions = [(topic, number) for topic in topic_ids for number in range(settings.archive.partitions)]
         every = functools.partial(checkpoints.run, every_seconds=settings.archive.checkpoint_seconds)
-        self.companions: list[Companion] = [self.blobs.run, owed.run, every, self._observe]
+        self.companions: list[Companion] = [self.blobs.run, owed.run, every, self._observe, self._observe_lag]
 
     async def finish(self) -> None:
         """Write a last checkpoint: how far the idle partitions came stands nowhere else."""
@@ -96,6 +97,15 @@ class SinkParts:
             for store in self.archive.stores:
                 suspect.labels(store).set(store in suspects)
             await asyncio.sleep(_GAUGES_EVERY_SECONDS)
+
+    async def _observe_lag(self) -> None:
+        lag = make(metrics.LAG_MESSAGES)
+        while True:
+            ends = await asyncio.to_thread(log_ends, self._brokers, self._settings.archive.partitions)
+            marks = await self.sink.next_offsets()
+            for topic, number in ends:
+                lag.labels(topic, number).set(max(0, ends[topic, number] - marks.get((topic, number), 0)))
+            await asyncio.sleep(_LAG_EVERY_SECONDS)
 
     async def _scalar(self, statement: sa.Select[int]) -> int:
         return await self.archive.catalog.run(lambda connection: connection.execute(statement).scalar_one())

@@ -34,7 +34,7 @@ async def observe(settings: Settings) -> dict[str, Any]:
     ends = {}
     if state is not None:
         partitions = settings.archive.partitions
-        ends = await asyncio.to_thread(_log_ends, state.ports.bootstrap_servers, partitions)
+        ends = await asyncio.to_thread(log_ends, state.ports.bootstrap_servers, partitions)
     with engine.connect() as connection:
         found = {
             "is_up": state is not None,
@@ -105,7 +105,8 @@ def verdict(lane: Priority, behind_seconds: float | None, lag_messages: int | No
     return "slow" if behind_seconds <= 2 * promised else "stalled"
 
 
-def _log_ends(brokers: str, partitions: int) -> dict[tuple[str, int], int]:
+def log_ends(brokers: str, partitions: int) -> dict[tuple[str, int], int]:
+    """Return the end of each partition of the backup topics; nothing when Kafka does not answer. Blocks."""
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": "wedsync-status", "log_level": 3})
     try:
         topics = [backup_topic(lane) for lane in Priority]

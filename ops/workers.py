@@ -55,7 +55,13 @@ def run_router(settings: Settings, brokers: str) -> None:
         partitions=settings.archive.partitions,
         now=bootstrap.now,
     )
-    Gauges({metrics.ROUTED: lambda: router.routed, metrics.DEAD_LETTERS: lambda: router.dead_letters})
+    Gauges(
+        {
+            metrics.ROUTED: lambda: router.routed,
+            metrics.DEAD_LETTERS: lambda: router.dead_letters,
+            metrics.WAITING: lambda: router.waiting,
+        }
+    )
     serve("router", settings.state_dir / "run")
     _set_loop()
     worker = router_worker(router, brokers=brokers, group=ROUTER_GROUP, topics=[CAPTURE_PATTERN])
@@ -73,7 +79,7 @@ def run_sink(settings: Settings, brokers: str) -> None:
         return {topic: _in_names(await topic_id(brokers, topic)) for topic in BACKUP_TOPICS}
 
     topic_ids = asyncio.run(find_ids())
-    parts = SinkParts(settings, topic_ids=topic_ids)
+    parts = SinkParts(settings, brokers=brokers, topic_ids=topic_ids)
     serve("sink", settings.state_dir / "run")
     _set_loop()
     worker = sink_worker(

@@ -47,6 +47,7 @@ class Router:
         self._assigned: set[Partition] = set()
         self._one_at_a_time = asyncio.Lock()
         self.routed = 0
+        self.waiting = state.waiting()
 
     @property
     def dead_letters(self) -> int:
@@ -82,6 +83,7 @@ class Router:
             )
             await self._producer.deliver(outgoing)
             self._state.advance(source, epoch, next_offset=records[-1].offset + 1, committed_us=committed_us)
+        self.waiting = self._state.waiting()
         return outgoing
 
     async def announce_frontiers(self) -> int:

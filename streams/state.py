@@ -174,6 +174,12 @@ class RouterState:
             self._has_waiting = self._any_waiting()
         return [row[0] for row in rows]
 
+    def waiting(self) -> int:
+        """Return how many changes wait for their parent row."""
+        if not self._has_waiting:
+            return 0
+        return int(self._db.execute("SELECT count(*) FROM waiting").fetchone()[0])
+
     def counts(self) -> dict[str, int]:
         """Return how much is remembered, by table."""
         tables = ("members", "calendar", "deliveries", "waiting")

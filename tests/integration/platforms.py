@@ -8,7 +8,10 @@ import dataclasses
 import os
 import shutil
 import signal
+import time
 from typing import TYPE_CHECKING
+
+import confluent_kafka
 
 from ops import bootstrap, bringup, canary, restoring
 from ops.config import Settings
@@ -18,6 +21,7 @@ from ops.instants import Instants, read_instants
 from ops.sample.load import Load, LoadSettings
 from ops.stack import control
 from ops.status import archive_counts
+from schemas.topics import DEAD_LETTERS
 from sinks.restore_report import Status
 from sinks.targets import PostgresTarget
 from tests.integration.conftest import a_stack_folder, processes_of
@@ -100,6 +104,20 @@ class Platform:
     def now_us(self) -> int:
         """Return the present."""
         return int(bootstrap.now().timestamp() * 1_000_000)
+
+
+def dead_letters(brokers: str, count: int) -> list[tuple[bytes, bytes]]:
+    """Return the first dead letters as (value, reason); blocks until there are so many, or long enough."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": brokers, "group.id": "test-dead-letters", "log_level": 3})
+    consumer.assign([confluent_kafka.TopicPartition(DEAD_LETTERS, 0, confluent_kafka.OFFSET_BEGINNING)])
+    found: list[tuple[bytes, bytes]] = []
+    deadline = time.monotonic() + WITHIN_SECONDS
+    while len(found) < count and time.monotonic() < deadline:
+        message = consumer.poll(0.5)
+        if message is not None and message.error() is None:
+            found.append((message.value() or b"", dict(message.headers())["wedsync.reason"]))
+    consumer.close()
+    return found
 
 
 @contextlib.asynccontextmanager

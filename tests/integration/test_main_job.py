@@ -11,7 +11,10 @@ import pytest_asyncio
 
 from ops import bootstrap
 from ops.stack import control
-from tests.integration.platforms import Platform, a_platform
+from schemas.topics import capture_topic
+from streams.produce import KafkaProducer
+from streams.records import Outgoing
+from tests.integration.platforms import Platform, a_platform, dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +44,22 @@ async def test_a_change_and_a_photo_are_protected_and_come_back(platform: Platfo
     assert counts["objects_protected"] >= load.counts.photos
     assert counts["packs_below_three"] == counts["gaps"] == 0
     assert await platform.differences(load.counts.photos_of.most_common(1)[0][0]) == []
+
+
+async def test_garbage_becomes_a_dead_letter_and_the_rest_flows(platform: Platform) -> None:
+    """What cannot be read is kept with its bytes and the reason; what comes behind it is protected."""
+    topic = capture_topic("objects", platform.running.epochs["objects"])
+    producer = KafkaProducer({"bootstrap.servers": platform.running.brokers})
+    garbage = [b"", b"not json", b"{}", b"\xc3\x01 cut off", b"[" * 5000, b"\xff\xfe"]
+    await producer.deliver([Outgoing(topic, 0, b"key", value) for value in garbage])
+    began_us = platform.now_us()
+    load = await platform.load(changes=CHANGES, photos=2)
+    await platform.everything_protected()
+    letters = await asyncio.to_thread(dead_letters, platform.running.brokers, len(garbage))
+
+    assert [value for value, _ in letters] == garbage
+    assert all(reason for _, reason in letters)
+    assert (await platform.instants(began_us)).changes == load.counts.changes
 
 
 @pytest.mark.parametrize(("name", "times"), KILLS, ids=[name for name, _ in KILLS])
