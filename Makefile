@@ -25,6 +25,7 @@ lint: setup
 
 checks: lint
 	@$(BIN)/pytest
+	@$(BIN)/pytest -m simulation
 
 # After the quick checks also under `make -j`: both at once would measure each other.
 integration: checks

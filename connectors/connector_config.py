@@ -162,7 +162,7 @@ def _latency() -> dict[str, str]:
         # A few huge rows must not take the worker's whole heap.
         "max.queue.size.in.bytes": str(64 << 20),
         "producer.override.acks": "all",
-        "producer.override.linger.ms": "3",
+        "producer.override.linger.ms": "5",
         "producer.override.compression.type": "none",
         "producer.override.enable.idempotence": "true",
         "producer.override.max.in.flight.requests.per.connection": "5",

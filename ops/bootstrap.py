@@ -6,6 +6,8 @@ import concurrent.futures
 import datetime as dt
 import os
 import pathlib
+import sys
+import threading
 from typing import TYPE_CHECKING, Final
 
 from ops.onboarding_mapping import mapping_from_dict
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 STORE_THREADS: Final = 12
 CPU_THREADS: Final = 2
+BULK_NICENESS: Final = 5
 
 
 def now() -> dt.datetime:
@@ -77,25 +80,44 @@ class Archive:
             )
             for store in settings.stores
         ]
-        self.stores = {
-            store.name: FilesystemStore(pathlib.Path(store.folder), executor=self.store_threads)
-            for store in settings.stores
-        }
+        self.stores = self._open_stores(self.store_threads)
         self.health = StoreHealth(retry_after=settings.store_retry)
         self.late = LateCopies(catalog=self.catalog, now_us=lambda: int(now().timestamp() * 1_000_000))
-        self.replicator = Replicator(
-            stores=self.stores, sites=self.sites, health=self.health, now=now, late=self.late.arrived
+        self.replicator = self._replicator(self.stores)
+        # Photos and owed copies step back where the processor is short: a row waits for nobody's album.
+        self.bulk_cpu, self.bulk_threads = (
+            _quiet_threads(CPU_THREADS, "bulk-cpu"),
+            _quiet_threads(STORE_THREADS, "bulk"),
         )
+        self.bulk_replicator = self._replicator(self._open_stores(self.bulk_threads))
         self.wrapper = MasterKeyWrapper(load_master_key(settings.master_key_file))
         self.keyring = Keyring(
             catalog=self.catalog, replicator=self.replicator, wrapper=self.wrapper, randomness=os.urandom
         )
 
+    def _open_stores(self, executor: concurrent.futures.Executor) -> dict[str, FilesystemStore]:
+        return {
+            store.name: FilesystemStore(pathlib.Path(store.folder), executor=executor) for store in self.settings.stores
+        }
+
+    def _replicator(self, stores: dict[str, FilesystemStore]) -> Replicator:
+        return Replicator(stores=stores, sites=self.sites, health=self.health, now=now, late=self.late.arrived)
+
     def close(self) -> None:
         """Let threads and files go."""
-        for executor in (self.store_threads, self.cpu, self.catalog_thread):
+        for executor in (self.store_threads, self.bulk_threads, self.cpu, self.bulk_cpu, self.catalog_thread):
             executor.shutdown(wait=True, cancel_futures=True)
         self.catalog.engine.dispose()
+
+
+def _quiet_threads(count: int, name: str) -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_step_back)
+
+
+def _step_back() -> None:
+    """Lower this thread's priority; only Linux has one a thread, elsewhere it stays as it is."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BULK_NICENESS)
 
 
 def window_limits(settings: Settings) -> WindowLimits:

@@ -54,7 +54,7 @@ class SinkParts:
         self.blobs = BlobSink(
             source=FolderObjects({settings.objects.bucket: settings.objects_folder}),
             protected=self._metrics.object_protected,
-            **shared,  # type: ignore[arg-type]
+            **{**shared, "replicator": archive.bulk_replicator, "cpu": archive.bulk_cpu},  # type: ignore[arg-type]
         )
         self.sink = Sink(
             catalog=archive.catalog,
@@ -63,7 +63,7 @@ class SinkParts:
             limits=bootstrap.window_limits(settings),
             protected=self._window_protected,
         )
-        owed = OwedCopies(catalog=archive.catalog, replicator=archive.replicator, now=bootstrap.now)
+        owed = OwedCopies(catalog=archive.catalog, replicator=archive.bulk_replicator, now=bootstrap.now)
         checkpoints = self._checkpoints = CheckpointWriter(
             catalog=archive.catalog,
             keyring=archive.keyring,

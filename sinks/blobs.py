@@ -210,7 +210,9 @@ class BlobSink:
             return
         content, pack_hash, index = await self._in_thread(draft.finish, self._now_us())
         name = pack.blob_pack_name(pack_hash)
-        item = ToReplicate(name=name, content=content, digest=pack_hash, placement=draft.placement, copies=draft.copies)
+        item = ToReplicate(
+            name=name, content=content, digest=pack_hash, placement=draft.placement, copies=draft.copies, is_owed=True
+        )
         copies = await self._replicator.replicate(item)
         receipt = PackReceipt(
             name=name,

@@ -129,8 +129,12 @@ class Catalog:
         await self.run(lambda connection: catalog_statements.commit_blobs(connection, packs, blobs, now_us))
 
     async def add_copy(self, pack_hash: bytes, copy: Copy, *, now_us: int) -> bool:
-        """Record one more verified copy, and return whether the pack is known; if not, nothing is recorded."""
-        return await self.run(lambda connection: catalog_statements.add_copies(connection, pack_hash, [copy], now_us))
+        """Record one more verified copy: see `add_copies`."""
+        return await self.add_copies(pack_hash, [copy], now_us=now_us)
+
+    async def add_copies(self, pack_hash: bytes, copies: Sequence[Copy], *, now_us: int) -> bool:
+        """Record more verified copies, and return whether the pack is known; if not, nothing is recorded."""
+        return await self.run(lambda connection: catalog_statements.add_copies(connection, pack_hash, copies, now_us))
 
     async def claims(self, limit: int) -> list[Claim]:
         """Return objects whose bytes are owed, the most urgent lane and the oldest first."""

@@ -184,6 +184,7 @@ class Protector:
                 digest=pack.pack_hash,
                 placement=PlacementClass(pack.index["placement"]),
                 copies=pack.index["copies"],
+                is_owed=True,
             )
         )
         return PackReceipt(

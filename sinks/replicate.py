@@ -50,13 +50,18 @@ class Copy:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ToReplicate:
-    """An object and its due: `copies` in all, once protected the rest may be late."""
+    """An object and its due: `copies` in all, once protected the rest may be late.
+
+    `is_owed` leaves copies beyond the third to whoever makes up what the catalog says is owed: they
+    then wait for a quiet moment instead of competing with the next window.
+    """
 
     name: str
     content: bytes
     digest: bytes
     placement: PlacementClass
     copies: int
+    is_owed: bool = False
 
 
 class Replicator:
@@ -84,7 +89,8 @@ class Replicator:
         """
         effort = _Effort(self, item)
         await effort.until_protected()
-        if self._late is not None and len(self._running) < _LATE_WAITING_MAX and effort.has_more:
+        may_be_late = self._late is not None and not item.is_owed and len(self._running) < _LATE_WAITING_MAX
+        if may_be_late and effort.has_more:
             task = asyncio.create_task(self._finish_late(effort))
             self._running.add(task)
             task.add_done_callback(self._running.discard)

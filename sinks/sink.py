@@ -1,7 +1,7 @@
 """The sink: partitions in, windows out, and nothing acknowledged that is not protected.
 
-Each partition gathers records into a window, which closes by age or size. A window stays open at
-least as long as the last one took to be protected: under load windows grow, they do not pile up. Pending
+Each partition gathers records into a window, which closes by age or size. A window stays open
+longer when the last one took long to be protected: under load windows grow, they do not pile up. Pending
 records are bounded: when a partition is full, `accept` waits, the intake waits, and Kafka keeps the rest.
 """
 
@@ -36,6 +36,8 @@ _BACKOFF_SECONDS: Final = 0.05
 _BACKOFF_SECONDS_MAX: Final = 5.0
 _FRONTIER_AGE: Final = dt.timedelta(milliseconds=500)
 """How long frontiers alone may wait: they protect nothing, they only say how far restore may go."""
+_STRETCH: Final = 2.0
+"""How often the time of the last window the next one stays open: at most a third of the time goes into windows."""
 _STRETCHED_SECONDS_MAX: Final = 0.25
 """How long a slow store may stretch the next window."""
 _FRONTIER_HEADER: Final = codec.header("Frontier")
@@ -215,7 +217,9 @@ class PartitionWindow:
 
     async def _next_window(self) -> list[Record]:
         """Return the next window's records, or none when stopping."""
-        age = max(self._limits.age[self._lane].total_seconds(), min(self._last_seconds, _STRETCHED_SECONDS_MAX))
+        age = max(
+            self._limits.age[self._lane].total_seconds(), min(_STRETCH * self._last_seconds, _STRETCHED_SECONDS_MAX)
+        )
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._pending) or self._is_stopping)
         await self._until(lambda: self._has_changes, max(age, _FRONTIER_AGE.total_seconds()))

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 BATCH_RECORDS_MAX: Final = 500
 _QUEUED_BATCHES_MAX: Final = 4
 _POLL_SECONDS: Final = 0.05
-_LINGER_SECONDS: Final = 0.005
+_LINGER_SECONDS: Final = 0.002
 _HANDOVER_SECONDS: Final = 60.0
 _COMMIT_EVERY_SECONDS: Final = 1.0
 
@@ -204,6 +204,9 @@ def consumer_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         "partition.assignment.strategy": "range",
         "session.timeout.ms": 10_000,
         "topic.metadata.refresh.interval.ms": 2_000,
+        # The broker gathers for a moment: a fetch for each record would cost it more than the record.
+        "fetch.min.bytes": 32_768,
+        "fetch.wait.max.ms": 10,
         "fetch.queue.backoff.ms": 5,
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 32_768,

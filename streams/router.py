@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from streams.records import Record, RecordBatch
     from streams.state import Progress, RouterState
 
-FRONTIER_EVERY_SECONDS: Final = 0.05
+FRONTIER_EVERY_SECONDS: Final = 0.1
 
 
 class Router:
@@ -103,7 +103,7 @@ class Router:
         return len(moved)
 
     async def announce_for_ever(self) -> None:
-        """Announce frontiers every 50 ms."""
+        """Announce frontiers ten times a second."""
         while True:
             await asyncio.sleep(FRONTIER_EVERY_SECONDS)
             await self.announce_frontiers()

@@ -79,6 +79,9 @@ def _one_broker_is_all() -> dict[str, str]:
         "transaction.state.log.min.isr": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "default.replication.factor": "1",
+        # For a few clients on two cores: eight handlers would only wake each other up.
+        "num.network.threads": "2",
+        "num.io.threads": "2",
         # Fifty partitions each by default: fifty open files and a slower start for a handful of groups.
         "offsets.topic.num.partitions": "4",
         "transaction.state.log.num.partitions": "1",

@@ -9,6 +9,8 @@ import pytest
 from tests.simulation.histories import run_history
 from tests.simulation.many import HISTORIES, first_seed, run_many, told
 
+pytestmark = pytest.mark.simulation
+
 REGRESSIONS = (14, 28, 38, 215, 1061, 739942000047, 739942000108)
 """Seeds that once found a bug; the histories behind them shift when the workload does, so they are only a habit."""
 

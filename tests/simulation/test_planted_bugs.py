@@ -18,6 +18,8 @@ from tests.simulation.histories import run_history
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.simulation
+
 _SEEDS_MAX = 150
 
 

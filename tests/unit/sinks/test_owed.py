@@ -29,7 +29,7 @@ async def test_a_store_that_comes_back_gets_what_it_missed() -> None:
     rig.break_stores("eu-a", is_down=False)
     rig.clock.move(seconds=10)
 
-    assert (await rig.owed.make_up(), owing(rig), rig.holders("log/")) == (1, 0, set(EU))
+    assert (await rig.owed.make_up(), owing(rig), rig.holders("log/")) == (2, 0, set(EU))
 
 
 async def test_young_packs_are_left_alone() -> None:
@@ -53,7 +53,7 @@ async def test_a_rotten_copy_is_not_copied() -> None:
     rig.break_stores("eu-e", is_down=False)
     rig.clock.move(seconds=10)
 
-    assert await rig.owed.make_up() == 1
+    assert await rig.owed.make_up() == 2
     good, copied = rig.stores["eu-d"].inner.objects, rig.stores["eu-e"].inner.objects
     assert all(copied[name] == content for name, content in good.items() if name.startswith("log/"))
 
@@ -72,6 +72,8 @@ async def test_those_that_cannot_be_helped_do_not_keep_the_others_waiting() -> N
     rig = Rig()
     rig.break_stores("eu-a")
     await protect(rig, owed._PACKS_AT_ONCE + 5)
+    while await rig.owed.make_up():
+        rig.clock.move(seconds=1)
     *names, _last = sorted(name for name in rig.stores["eu-b"].inner.objects if name.startswith("log/"))
     rig.stores["eu-a"].inner.objects.update(dict.fromkeys(names, b"in the way"))
     rig.break_stores("eu-a", is_down=False)
