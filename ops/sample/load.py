@@ -109,8 +109,8 @@ class Load:
                 lanes = [await self._lane(dsn, folder, progress, stack) for _ in range(self._settings.lanes)]
                 for transaction in planner.platform():
                     await lanes[0].play(transaction)
-                # Weddings sign up at a steady pace; the peak belongs to those that are there.
-                openings = (planner.openings(self._left_alone), Pace(shape=Shape.STEADY, rate=rate))
+                # Weddings sign up steadily, at half the rate; the peak belongs to those that are there.
+                openings = (planner.openings(self._left_alone), Pace(shape=Shape.STEADY, rate=rate and rate / 2))
                 traffic = (planner.plan(self._left_alone), Pace(shape=Shape(shape), rate=rate))
                 await self._play([openings, traffic], lanes)
             except psycopg.OperationalError as error:
