@@ -35,7 +35,7 @@ bench: setup
 	@$(BIN)/wedsync-backup bench $(NAME)
 
 soak: setup
-	@$(BIN)/pytest -m soak
+	@HISTORIES=$(or $(HISTORIES),10000) $(BIN)/pytest -s -m simulation tests/simulation/test_histories.py
 
 down: setup
 	@$(BIN)/wedsync-backup down
