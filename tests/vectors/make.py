@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import blake3
 
+import schemas
 from connectors.storage import encode_notice
 from schemas import codec, pack
 from schemas.backup import PlacementClass
@@ -25,6 +26,9 @@ from sinks.protect import object_name
 from tests import builders
 
 FILE: Final = pathlib.Path(__file__).with_name("vectors.json")
+AVRO: Final = pathlib.Path(schemas.__file__).parent / "avro"
+RECORDS_FILE: Final = pathlib.Path(__file__).with_name("records.json")
+"""One record of every version of every schema there ever was, by its first ten bytes; only ever appended to."""
 MASTER_KEY: Final = bytes(range(32))
 KEYS: Final = {"w1": b"\x11" * 32, "w2": b"\x22" * 32, INDEX_KEYS[PlacementClass.EU]: b"\x33" * 32}
 SALT, PREVIOUS = b"\x55" * 32, b"\x66" * 32
@@ -47,6 +51,23 @@ RECORDS: Final[dict[str, dict[str, Any]]] = {
         "modified_at": 1_781_000_000_000_000,
         "checksum": b"\x77" * 32,
         "chunks": [{"chunk": b"\x88" * 32, "size": 5}],
+    },
+    "PackIndex": {
+        "kind": "log",
+        "topic": "backup.critical",
+        "partition": 1,
+        "first": 41,
+        "last": 42,
+        "window_part": 0,
+        "window_parts": 1,
+        "placement": "eu",
+        "copies": 5,
+        "created_at": 1_781_000_000_000_000,
+        "frontiers": [builders.a_frontier()],
+        "frames": [
+            {"kind": "log", "wedding": "w1", "offset": 48, "length": 70}
+            | {"events": 2, "earliest_at": 1, "latest_at": 2, "chunk": b""}
+        ],
     },
     "Checkpoint": {
         "created_at": 1_781_000_000_000_000,
@@ -139,7 +160,24 @@ async def make() -> dict[str, str]:
     return {name: content.hex() for name, content in {**await encoded(), **packs, **hashes}.items()}
 
 
+def versions(frozen: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Return what is frozen of every version, with those that are new; what is frozen stays as it is."""
+    samples = {**RECORDS, "ObjectNotice": codec.decode("ObjectNotice", encode_notice(builders.a_notice()))}
+    new = {
+        version.header.hex(): {
+            "record": f"{version.name}.{version.number}",
+            "layout": blake3.blake3(version.layout.encode()).hexdigest(),
+            "value": codec.encode(version.name, samples[version.name]).hex(),
+        }
+        for version in codec.VERSIONS.values()
+        if version.header == codec.header(version.name)
+    }
+    return {**new, **frozen}
+
+
 if __name__ == "__main__":
     import asyncio
 
+    known = json.loads(RECORDS_FILE.read_text(encoding="utf-8")) if RECORDS_FILE.exists() else {}
+    RECORDS_FILE.write_text(json.dumps(versions(known), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     FILE.write_text(json.dumps(asyncio.run(make()), indent=1) + "\n", encoding="utf-8")
