@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import enum
+import functools
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -124,6 +125,7 @@ def _change(envelope: dict[str, Any]) -> Change:
     return change
 
 
+@functools.lru_cache(maxsize=1024)
 def _after_lsn(sequence: str | None) -> int:
     """Return P of `["P","own"]`; null before the first commit."""
     before, _, _ = (sequence or "").partition(",")

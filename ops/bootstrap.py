@@ -22,6 +22,7 @@ from sinks.sink import WindowLimits
 from sinks.stores.filesystem import FilesystemStore
 from sinks.stores.health import StoreHealth
 from sinks.stores.port import Site
+from streams.priority import DEFAULT_RULES, LaneRule
 
 if TYPE_CHECKING:
     from ops.config import Settings
@@ -56,6 +57,14 @@ def mapping(settings: Settings) -> TableMapping:
     from ops.sample.platform import sample_mapping  # noqa: PLC0415 - only where nothing is configured
 
     return sample_mapping()
+
+
+def routing_rules(settings: Settings) -> tuple[LaneRule, ...]:
+    """Return the table by which changes find their lane: the settings', or the default one."""
+    given = (rule.model_dump() for rule in settings.routing.rules)
+    return tuple(LaneRule(**{**rule, "rank": None if rule["rank"] < 0 else rule["rank"]}) for rule in given) or (
+        DEFAULT_RULES
+    )
 
 
 class Archive:

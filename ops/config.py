@@ -13,7 +13,9 @@ from typing import Annotated, Any, Final
 import pydantic
 import pydantic_settings
 
+from schemas.backup import Priority  # noqa: TC001 - pydantic reads annotations at run time
 from schemas.errors import ConfigError
+from streams.priority import Condition  # noqa: TC001
 
 DEFAULT_FILE: Final = pathlib.Path("wedsync.toml")
 PREFIX: Final = "WEDSYNC_"
@@ -85,6 +87,27 @@ class ArchiveSection(_Section):
     stores: tuple[StoreSection, ...] = ()
 
 
+class RuleSection(_Section):
+    """One line of the routing table, read from top to bottom: the first that holds gives lane and rank.
+
+    `days` counts for `within_days` (at most) and `delivery_due` (exactly), `until_hour` of the day after for
+    `same_day`, `minutes` for `active_uploads`. A lower rank goes first in its lane; -1 counts the hours to the wedding.
+    """
+
+    when: Condition
+    lane: Priority
+    rank: Annotated[int, pydantic.Field(ge=-1, le=65535)] = -1
+    days: Annotated[int, pydantic.Field(ge=0, le=3650)] = 0
+    until_hour: Annotated[int, pydantic.Field(ge=0, le=24)] = 0
+    minutes: Annotated[int, pydantic.Field(ge=0, le=10080)] = 0
+
+
+class RoutingSection(_Section):
+    """Which condition gives a wedding's changes which lane; where none holds they are standard."""
+
+    rules: tuple[RuleSection, ...] = ()
+
+
 class Settings(pydantic_settings.BaseSettings):
     """All settings; see `render_reference` for the list with defaults."""
 
@@ -97,6 +120,7 @@ class Settings(pydantic_settings.BaseSettings):
     source: SourceSection = SourceSection()
     objects: ObjectsSection = ObjectsSection()
     archive: ArchiveSection = ArchiveSection()
+    routing: RoutingSection = RoutingSection()
     mapping: dict[str, Any] = pydantic.Field(default_factory=dict)
 
     @classmethod

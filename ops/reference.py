@@ -5,6 +5,7 @@ A test compares `ops/REFERENCE.md` with `render_reference()`: what is documented
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pathlib
 import pkgutil
@@ -17,9 +18,10 @@ import typer.main
 
 from ops import config
 from schemas.metrics import METRICS
+from streams.priority import DEFAULT_RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 REFERENCE: Final = pathlib.Path(__file__).with_name("REFERENCE.md")
 _HEAD: Final = """# Reference
@@ -58,8 +60,17 @@ def _settings() -> str:
         "",
         "`mapping` is written by `wedsync-backup init`: how each table's rows find their wedding; empty, it is the",
         "sample platform's. `archive.stores` empty means eight folders below the state folder.",
+        "`routing.rules` empty means:",
+        "",
+        "| when | lane | rank | days | until_hour | minutes |",
+        "|---|---|---|---|---|---|",
+        *(_cells(dataclasses.asdict(rule).values()) for rule in DEFAULT_RULES),
     ]
     return "\n".join(lines)
+
+
+def _cells(values: Iterable[Any]) -> str:
+    return f"| {' | '.join('hours' if each is None else str(each) for each in values)} |"
 
 
 def _sections(

@@ -54,6 +54,7 @@ def run_router(settings: Settings, brokers: str) -> None:
         producer=KafkaProducer({"bootstrap.servers": brokers}),
         partitions=settings.archive.partitions,
         now=bootstrap.now,
+        rules=bootstrap.routing_rules(settings),
     )
     Gauges(
         {

@@ -16,7 +16,8 @@ class Wedding:
     """One line of the calendar.
 
     `venue_zone` is an IANA name, or None when nobody wrote it down. `day` is None while no date
-    is fixed. `deliveries_due` are the dates, at the venue, on which something is promised.
+    is fixed. `deliveries_due` are the dates, at the venue, on which something is promised. `urgent_until`
+    is when a request for urgency ends, `uploaded_at` the store's instant of the last object put.
     """
 
     wedding: str
@@ -24,3 +25,5 @@ class Wedding:
     venue_zone: str | None
     residency: Residency = Residency.UNKNOWN
     deliveries_due: frozenset[dt.date] = frozenset()
+    urgent_until: dt.datetime | None = None
+    uploaded_at: dt.datetime | None = None

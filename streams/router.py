@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from schemas import codec
 from schemas.topics import BACKUP_TOPICS, parse_capture_topic
+from streams.destinations import Destinations
+from streams.priority import DEFAULT_RULES
 from streams.records import Outgoing
 from streams.routing import SourceRouting
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from schemas.mapping import TableMapping
     from streams.intake import Partition
+    from streams.priority import LaneRule
     from streams.produce import BatchProducer
     from streams.records import Record, RecordBatch
     from streams.state import Progress, RouterState
@@ -39,8 +42,10 @@ class Router:
         producer: BatchProducer,
         partitions: int,
         now: Callable[[], dt.datetime],
+        rules: Sequence[LaneRule] = DEFAULT_RULES,
     ) -> None:
         self._mapping, self._state, self._producer = mapping, state, producer
+        self._destinations = Destinations(state, partitions=partitions, rules=rules)
         self._partitions, self._now = partitions, now
         self._routings: dict[tuple[str, int], SourceRouting] = {}
         self._announced: dict[tuple[str, int], int] = {}
@@ -134,7 +139,7 @@ class Router:
                 epoch=epoch,
                 mapping=self._mapping,
                 state=self._state,
-                partitions=self._partitions,
+                destinations=self._destinations,
                 topic=topic,
             )
         return self._routings[source, epoch]

@@ -9,24 +9,24 @@ is sealed again once the parent is known.
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from connectors import debezium, storage
 from connectors.debezium import Boundary, Change, Notice, Operation
 from schemas import codec
-from schemas.backup import PLATFORM, QUARANTINE, Priority, Residency, residency_of_country
+from schemas.backup import PLATFORM, QUARANTINE, Residency, residency_of_country
+from schemas.change_encoder import KINDS, ChangeEncoder, text
 from schemas.errors import FormatError
-from schemas.partitioning import partition_of
-from schemas.topics import DEAD_LETTERS, backup_topic
+from schemas.topics import DEAD_LETTERS
 from schemas.wedding import Wedding
-from streams.priority import classify, valid_until
 from streams.records import Outgoing, Record
 from streams.state import Member, parent_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from schemas.mapping import TableMapping, TableRule
+    from streams.destinations import Destinations
     from streams.state import RouterState
 
 OUR_SCHEMA: Final = "wedsync."
@@ -35,125 +35,169 @@ OUR_SCHEMA: Final = "wedsync."
 _MESSAGE_SCHEMA: Final = "wedsync.schema"
 _SINGLE_OBJECT: Final = b"\xc3\x01"
 _EPOCH_DAY: Final = dt.date(1970, 1, 1)
+_NOWHERE: Final = text("")
+_ROW: Final = KINDS["row"]
+
+
+class Table(NamedTuple):
+    """What routing must know of one table, looked up once: its rule, and by which columns others point at it."""
+
+    rule: TableRule | None
+    encoded: bytes
+    references: tuple[tuple[str, ...], ...]
+    is_calendar: bool
+    due: str | None
 
 
 class SourceRouting:
     """Decides for one source and epoch; call in offset order, inside the state's batch."""
 
     def __init__(
-        self, *, source: str, epoch: int, mapping: TableMapping, state: RouterState, partitions: int, topic: str
+        self,
+        *,
+        source: str,
+        epoch: int,
+        mapping: TableMapping,
+        state: RouterState,
+        destinations: Destinations,
+        topic: str,
     ) -> None:
         self._source, self._epoch, self._topic = source, epoch, topic
-        self._mapping, self._state, self._partitions = mapping, state, partitions
+        self._mapping, self._state, self._destinations = mapping, state, destinations
         self._references = _references(mapping)
         self._deliveries = {rule.table: rule.due for rule in mapping.deliveries}
-        self._lanes: dict[str, tuple[Wedding | None, dt.datetime, Priority]] = {}
+        self._tables: dict[str, Table] = {}
+        self._encode = ChangeEncoder(source, epoch).encode
         self._committed_us = 0
+        self._now = dt.datetime.min.replace(tzinfo=dt.UTC)
+        self._out: list[Outgoing] = []
         self.dead_letters = 0
 
     def decide(self, records: Sequence[Record], *, committed_us: int, now: dt.datetime) -> tuple[list[Outgoing], int]:
         """Return what to produce, and the time of the last whole commit, in microseconds."""
-        self._committed_us = committed_us
-        outgoing: list[Outgoing] = []
+        self._committed_us, self._now = committed_us, now
+        outgoing = self._out = []
         for record in records:
             try:
-                outgoing.extend(self._route(record, now))
+                self._route(record)
             except (FormatError, UnicodeDecodeError, RecursionError) as error:
                 outgoing.append(self._dead_letter(record, str(error)))
         return outgoing, self._committed_us
 
-    def _route(self, record: Record, now: dt.datetime) -> Iterator[Outgoing]:
+    def _route(self, record: Record) -> None:
         if not record.value:
             raise FormatError("an empty record", hint="tombstones are switched off: who else writes here?")
         if record.value.startswith(_SINGLE_OBJECT):
-            yield self._object(record, now)
+            self._object(record)
             return
         captured = debezium.parse(record.value)
         if isinstance(captured, Notice):
-            yield from self._notice(captured, record, now)
+            self._notice(captured, record)
             return
         if self._state.order(self._source, self._epoch).is_repeated(captured):
             return
         if isinstance(captured, Boundary):
-            yield from self._boundary(captured, record, now)
-        elif not captured.table.startswith(OUR_SCHEMA):
-            yield from self._change(captured, record, now)
-        else:
+            self._boundary(captured, record)
+        elif captured.table.startswith(OUR_SCHEMA):
             self._committed_us = max(self._committed_us, captured.committed_us)
+        elif captured.operation in (Operation.TRUNCATE, Operation.MESSAGE):
+            self._platform_event(captured, record)
+        else:
+            self._row(captured, record)
 
-    def _notice(self, notice: Notice, record: Record, now: dt.datetime) -> Iterator[Outgoing]:
+    def _notice(self, notice: Notice, record: Record) -> None:
         """Pass on that a table's copy is complete: restore must know from where on it has every row."""
         if notice.fields.get("type") == "TABLE_SCAN_COMPLETED":
             table = str((notice.fields.get("additional_data") or {}).get("scanned_collection", ""))
-            yield self._outgoing(record, PLATFORM, now, kind="snapshot", table=table, committed_at=self._committed_us)
+            self._out.append(
+                self._outgoing(record, PLATFORM, KINDS["snapshot"], committed_at=self._committed_us, table=text(table))
+            )
 
-    def _boundary(self, boundary: Boundary, record: Record, now: dt.datetime) -> Iterator[Outgoing]:
+    def _boundary(self, boundary: Boundary, record: Record) -> None:
         # END has whole milliseconds, its rows microseconds of the same commit.
         if self._committed_us // 1000 != boundary.committed_us // 1000:
             self._committed_us = boundary.committed_us
         if any(not table.startswith(OUR_SCHEMA) for table in boundary.counts) or not boundary.counts:
-            yield self._outgoing(
-                record, PLATFORM, now, kind="commit", transaction=boundary.transaction, committed_at=self._committed_us
+            transaction = boundary.transaction
+            self._out.append(
+                self._outgoing(
+                    record, PLATFORM, KINDS["commit"], committed_at=self._committed_us, transaction=transaction
+                )
             )
 
-    def _change(self, change: Change, record: Record, now: dt.datetime) -> Iterator[Outgoing]:
-        if change.operation in (Operation.TRUNCATE, Operation.MESSAGE):
-            yield self._platform_event(change, record, now)
-            return
-        change = debezium.with_whole_images(change)
-        rule = self._mapping.rule(change.table)
-        if change.operation is not Operation.READ:
-            self._committed_us = change.committed_us
-        weddings = self._weddings(change, rule)
-        self._learn(change, rule, weddings[-1], record.offset)
-        for wedding in weddings:
-            also = [each for each in weddings if each != wedding]
-            outgoing = self._row(change, record, wedding, now, also)
-            if wedding == QUARANTINE:
-                self._wait(change, rule, record, outgoing)
-            yield outgoing
-        yield from self._released(change, weddings[-1], now)
-
-    def _platform_event(self, change: Change, record: Record, now: dt.datetime) -> Outgoing:
+    def _platform_event(self, change: Change, record: Record) -> None:
         if change.transaction:
             self._committed_us = change.committed_us
         kind = "truncate" if change.operation is Operation.TRUNCATE else "message"
         if change.prefix == _MESSAGE_SCHEMA:
             kind = "schema"
-        return self._outgoing(
-            record,
-            PLATFORM,
-            now,
-            kind=kind,
-            table=change.table,
-            transaction=change.transaction,
-            order=change.order,
-            committed_at=change.committed_us,
+        table = self._table(change.table).encoded
+        self._out.append(
+            self._outgoing(
+                record,
+                PLATFORM,
+                KINDS[kind],
+                committed_at=change.committed_us,
+                table=table,
+                transaction=change.transaction,
+                order=change.order,
+            )
         )
 
-    def _row(self, change: Change, record: Record, wedding: str, now: dt.datetime, also: list[str]) -> Outgoing:
-        # A row read by a snapshot is as old as the last commit before it, whatever its own clock says.
-        is_read = change.operation is Operation.READ
-        return self._outgoing(
-            record,
-            wedding,
-            now,
-            kind="row",
-            table=change.table,
-            transaction=change.transaction,
-            order=change.order,
-            committed_at=self._committed_us if is_read and self._committed_us else change.committed_us,
-            also=also,
-        )
+    def _row(self, change: Change, record: Record) -> None:
+        change = debezium.with_whole_images(change)
+        table = self._table(change.table)
+        committed_us = change.committed_us
+        if change.operation is not Operation.READ:
+            self._committed_us = committed_us
+        elif self._committed_us:
+            # A row read by a snapshot is as old as the last commit before it, whatever its own clock says.
+            committed_us = self._committed_us
+        weddings = self._weddings(change, table.rule)
+        self._learn(change, table, weddings[-1], record.offset)
+        for wedding in weddings:
+            also = () if len(weddings) == 1 else [each for each in weddings if each != wedding]
+            outgoing = self._outgoing(
+                record,
+                wedding,
+                _ROW,
+                committed_at=committed_us,
+                table=table.encoded,
+                transaction=change.transaction,
+                order=change.order,
+                also=also,
+            )
+            if wedding == QUARANTINE:
+                self._wait(change, table, record, outgoing)
+            self._out.append(outgoing)
+        if table.references:
+            self._release_children_of(change, table, weddings[-1])
+
+    def _table(self, name: str) -> Table:
+        """Return what to do with a table's rows; forget `_tables` whenever a rule changes."""
+        table = self._tables.get(name)
+        if table is None:
+            table = self._tables[name] = Table(
+                rule=self._mapping.rule(name),
+                encoded=text(name),
+                references=tuple(sorted(self._references.get(name, ()))),
+                is_calendar=name == self._mapping.calendar.table,
+                due=self._deliveries.get(name),
+            )
+        return table
 
     def _weddings(self, change: Change, rule: TableRule | None) -> list[str]:
         """Return the weddings of both images, the present one last: a moved row lies in both."""
-        found = [self._wedding_of(image, rule) for image in (change.before, change.after) if image is not None]
-        return list(dict.fromkeys(found)) or [PLATFORM]
-
-    def _wedding_of(self, image: dict[str, Any], rule: TableRule | None) -> str:
         if rule is None or rule.is_platform:
-            return PLATFORM
+            return [PLATFORM]
+        if change.after is None:
+            return [PLATFORM if change.before is None else self._wedding_of(change.before, rule)]
+        now = self._wedding_of(change.after, rule)
+        if change.before is None or (then := self._wedding_of(change.before, rule)) == now:
+            return [now]
+        return [then, now]
+
+    def _wedding_of(self, image: dict[str, Any], rule: TableRule) -> str:
         if rule.wedding_column is not None:
             wedding = image.get(rule.wedding_column)
             return PLATFORM if wedding is None else str(wedding)
@@ -162,103 +206,99 @@ class SourceRouting:
             return PLATFORM
         return self._state.wedding_of(parent) or QUARANTINE
 
-    def _learn(self, change: Change, rule: TableRule | None, wedding: str, position: int) -> None:
-        if rule is None:
+    def _learn(self, change: Change, table: Table, wedding: str, position: int) -> None:
+        if table.rule is None:
             return
-        if change.after is not None:
+        if table.references and change.after is not None:
             # Under quarantine too: a row that moved to an unknown parent is no longer where it was.
-            for columns in self._references.get(change.table, ()):
-                name = _own_name(change.table, change.after, columns)
-                self._state.remember_member(name, Member(wedding, self._epoch, position))
+            member = Member(wedding, self._epoch, position)
+            for columns in table.references:
+                self._state.remember_member(_own_name(change.table, change.after, columns), member)
         if wedding == QUARANTINE:
             return
-        if change.after is not None and change.table == self._mapping.calendar.table:
+        if table.is_calendar and change.after is not None:
             self._state.remember_wedding(_calendar_line(change.after, self._mapping))
-        if (due := self._deliveries.get(change.table)) is not None and wedding != PLATFORM:
-            day = _date(change.after.get(due)) if change.after is not None else None
-            self._state.remember_delivery(_own_name(change.table, change.image, rule.key), wedding, day)
+        if table.due is not None and wedding != PLATFORM:
+            day = _date(change.after.get(table.due)) if change.after is not None else None
+            self._state.remember_delivery(_own_name(change.table, change.image, table.rule.key), wedding, day)
 
-    def _wait(self, change: Change, rule: TableRule | None, record: Record, outgoing: Outgoing) -> None:
+    def _wait(self, change: Change, table: Table, record: Record, outgoing: Outgoing) -> None:
         """Wait for each unknown parent: the one the row had as well as the one it has now."""
-        assert rule is not None
+        assert table.rule is not None
         assert outgoing.value is not None
         for image in (change.before, change.after):
-            if image is not None and self._wedding_of(image, rule) == QUARANTINE:
-                parent = _parent_of(image, rule)
+            if image is not None and self._wedding_of(image, table.rule) == QUARANTINE:
+                parent = _parent_of(image, table.rule)
                 assert parent is not None
                 self._state.wait_for_parent(parent, self._source, self._epoch, record.offset, outgoing.value)
 
-    def _released(self, change: Change, wedding: str, now: dt.datetime) -> Iterator[Outgoing]:
+    def _release_children_of(self, change: Change, table: Table, wedding: str) -> None:
         """Seal again, under its wedding, whatever waited for the row just seen; its own children in turn."""
         if change.after is None or wedding == QUARANTINE:
             return
-        for columns in self._references.get(change.table, ()):
-            yield from self._release(_own_name(change.table, change.after, columns), wedding, now)
+        for columns in table.references:
+            self._release(_own_name(change.table, change.after, columns), wedding)
 
-    def _release(self, parent: bytes, wedding: str, now: dt.datetime) -> Iterator[Outgoing]:
+    def _release(self, parent: bytes, wedding: str) -> None:
         for value in self._state.take_waiting(parent):
             record = codec.decode("BackupChange", value)
-            residency = self._residency(wedding)
-            again = codec.encode("BackupChange", {**record, "wedding": wedding, "residency": residency, "again": True})
-            yield self._on_lane(wedding, now, again)
-            yield from self._release_children(record, parent, wedding, now)
+            to = self._destinations.of(wedding, self._now)
+            again = {**record, "wedding": wedding, "residency": to.residency, "again": True}
+            self._out.append(Outgoing(to.topic, to.partition, to.key, codec.encode("BackupChange", again), to.headers))
+            self._release_children(record, parent, wedding)
 
-    def _release_children(
-        self, record: dict[str, Any], parent: bytes, wedding: str, now: dt.datetime
-    ) -> Iterator[Outgoing]:
+    def _release_children(self, record: dict[str, Any], parent: bytes, wedding: str) -> None:
         """Do the same for what follows the row just released, if it is (and stays) with this parent."""
         change = debezium.parse(record["payload"])
         assert isinstance(change, Change)
-        rule = self._mapping.rule(change.table)
-        assert rule is not None
-        if _parent_of(change.image, rule) != parent:
+        table = self._table(change.table)
+        assert table.rule is not None
+        if _parent_of(change.image, table.rule) != parent:
             return
-        for columns in self._references.get(change.table, ()):
+        for columns in table.references:
             name = _own_name(change.table, change.image, columns)
             if self._state.remember_member(name, Member(wedding, record["epoch"], record["position"])):
-                yield from self._release(name, wedding, now)
+                self._release(name, wedding)
 
-    def _object(self, record: Record, now: dt.datetime) -> Outgoing:
+    def _object(self, record: Record) -> None:
         assert record.value is not None
         notice = storage.decode_notice(record.value)
         self._committed_us = max(self._committed_us, notice.modified_us)
         wedding = storage.wedding_of_key(notice.key, self._mapping) or PLATFORM
-        return self._outgoing(
-            record, wedding, now, kind=f"object_{notice.action.value}", committed_at=notice.modified_us
+        if wedding != PLATFORM and notice.action is storage.ObjectAction.PUT:
+            # A store whose clock is ahead must not keep a wedding in the critical lane for ever.
+            self._state.remember_upload(wedding, min(notice.modified_us, record.timestamp_ms * 1000))
+        self._out.append(
+            self._outgoing(record, wedding, KINDS[f"object_{notice.action.value}"], committed_at=notice.modified_us)
         )
 
-    def _outgoing(self, record: Record, wedding: str, now: dt.datetime, **fields: Any) -> Outgoing:
-        change = {
-            "source": self._source,
-            "epoch": self._epoch,
-            "position": record.offset,
-            "wedding": wedding,
-            "residency": self._residency(wedding),
-            "captured_at": record.timestamp_ms * 1000,
-            "payload": record.value,
-            **fields,
-        }
-        return self._on_lane(wedding, now, codec.encode("BackupChange", change))
-
-    def _on_lane(self, wedding: str, now: dt.datetime, value: bytes) -> Outgoing:
-        topic = backup_topic(self._lane(wedding, now))
-        return Outgoing(topic, partition_of(wedding, self._partitions), wedding.encode(), value)
-
-    def _residency(self, wedding: str) -> str:
-        line = self._state.wedding(wedding)
-        return (line.residency if line is not None else Residency.UNKNOWN).value
-
-    def _lane(self, wedding: str, now: dt.datetime) -> Priority:
-        line = self._state.wedding(wedding)
-        cached = self._lanes.get(wedding)
-        if cached is not None and cached[0] is line and now < cached[1]:
-            return cached[2]
-        # Ends and schemas are needed by every restore, so they travel with the most urgent.
-        lane = Priority.CRITICAL if wedding == PLATFORM else Priority.STANDARD
-        if line is not None:
-            lane = classify(line, now=now)
-        self._lanes[wedding] = (line, valid_until(now), lane)
-        return lane
+    def _outgoing(
+        self,
+        record: Record,
+        wedding: str,
+        kind: bytes,
+        *,
+        committed_at: int,
+        table: bytes = _NOWHERE,
+        transaction: int = 0,
+        order: int = 0,
+        also: Sequence[str] = (),
+    ) -> Outgoing:
+        assert record.value is not None
+        to = self._destinations.of(wedding, self._now)
+        value = self._encode(
+            position=record.offset,
+            kind=kind,
+            owner=to.owner,
+            table=table,
+            transaction=transaction,
+            order=order,
+            committed_at=committed_at,
+            captured_at=record.timestamp_ms * 1000,
+            also=also,
+            payload=record.value,
+        )
+        return Outgoing(to.topic, to.partition, to.key, value, to.headers)
 
     def _dead_letter(self, record: Record, reason: str) -> Outgoing:
         self.dead_letters += 1

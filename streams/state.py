@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import datetime as dt
 import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 _MEMBERS_CACHED_MAX: Final = 50_000
 """Parents held in memory; 3,000,000 in a dict cost 580 MB, so the rest stays on disk."""
 
+_BEGINNING: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_ATTEND: Final = (
+    "INSERT INTO attention (wedding, {0}) VALUES (?, ?) ON CONFLICT (wedding) DO UPDATE SET {0} = excluded.{0}"
+)
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sources (
     source TEXT, epoch INTEGER, next_offset INTEGER NOT NULL, whole_lsn INTEGER NOT NULL,
@@ -38,6 +43,8 @@ CREATE TABLE IF NOT EXISTS calendar (
 CREATE TABLE IF NOT EXISTS deliveries (
     row BLOB PRIMARY KEY, wedding TEXT NOT NULL, due TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS deliveries_by_wedding ON deliveries (wedding);
+CREATE TABLE IF NOT EXISTS attention (
+    wedding TEXT PRIMARY KEY, urgent_until_us INTEGER, uploaded_us INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (
     parent BLOB, source TEXT, epoch INTEGER, position INTEGER, change BLOB NOT NULL,
     PRIMARY KEY (parent, source, epoch, position)) WITHOUT ROWID;
@@ -70,6 +77,7 @@ class RouterState:
         self._db.executescript(_SCHEMA)
         self._orders: dict[tuple[str, int], LogOrder] = {}
         self._members: collections.OrderedDict[bytes, Member] = collections.OrderedDict()
+        self._unwritten: dict[bytes, Member] = {}
         self._weddings = dict(self._load_calendar())
         self._has_waiting = self._any_waiting()
 
@@ -79,6 +87,7 @@ class RouterState:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._write_members()
             self._db.execute("COMMIT")
         except BaseException:
             self._db.execute("ROLLBACK")
@@ -129,8 +138,9 @@ class RouterState:
             return True
         if known is not None and known[1:] > member[1:]:
             return False
-        self._db.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)", (parent, *member))
-        self._cache_member(parent, member)
+        self._unwritten[parent] = member
+        if not self._db.in_transaction:
+            self._write_members()
         return True
 
     def wedding(self, wedding: str) -> Wedding | None:
@@ -144,6 +154,21 @@ class RouterState:
             (line.wedding, line.day and line.day.isoformat(), line.venue_zone, line.residency.value),
         )
         self._reload(line.wedding)
+
+    def remember_urgent(self, wedding: str, until: dt.datetime | None) -> None:
+        """Write until when a wedding goes before all others; None takes it back."""
+        self._db.execute(_ATTEND.format("urgent_until_us"), (wedding, until and _microseconds(until)))
+        self._reload(wedding)
+
+    def remember_upload(self, wedding: str, at_us: int) -> None:
+        """Write when a wedding's newest object was put, by the store's clock; an older one changes nothing."""
+        at = _instant(at_us)
+        known = self._weddings.get(wedding)
+        if at is None or (known is not None and known.uploaded_at is not None and known.uploaded_at >= at):
+            return
+        self._db.execute(_ATTEND.format("uploaded_us"), (wedding, at_us))
+        line = known or Wedding(wedding=wedding, day=None, venue_zone=None)
+        self._weddings[wedding] = dataclasses.replace(line, uploaded_at=at)
 
     def remember_delivery(self, row: bytes, wedding: str, due: dt.date | None) -> None:
         """Write when something is promised to a wedding's people; None takes the promise back."""
@@ -186,13 +211,23 @@ class RouterState:
         return {table: self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
 
     def _member(self, parent: bytes) -> Member | None:
-        if parent in self._members:
-            return self._members[parent]
+        member = self._unwritten.get(parent) or self._members.get(parent)
+        if member is not None:
+            return member
         row = self._db.execute("SELECT wedding, epoch, position FROM members WHERE parent = ?", (parent,)).fetchone()
         if row is None:
             return None
         self._cache_member(parent, Member(*row))
         return self._members[parent]
+
+    def _write_members(self) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)",
+            [(parent, *member) for parent, member in self._unwritten.items()],
+        )
+        for parent, member in self._unwritten.items():
+            self._cache_member(parent, member)
+        self._unwritten.clear()
 
     def _cache_member(self, parent: bytes, member: Member) -> None:
         self._members[parent] = member
@@ -202,6 +237,7 @@ class RouterState:
     def _forget_cached(self) -> None:
         self._orders.clear()
         self._members.clear()
+        self._unwritten.clear()
         self._weddings = dict(self._load_calendar())
         self._has_waiting = self._any_waiting()
 
@@ -209,11 +245,16 @@ class RouterState:
         return self._db.execute("SELECT 1 FROM waiting LIMIT 1").fetchone() is not None
 
     def _load_calendar(self, wedding: str | None = None) -> Iterator[tuple[str, Wedding]]:
+        """Yield what is known of one wedding or of all: also of those whose calendar row has not come yet."""
         where, bound = ("WHERE wedding = ?", (wedding,)) if wedding is not None else ("", ())
         due: dict[str, set[dt.date]] = collections.defaultdict(set)
         for name, day in self._db.execute(f"SELECT wedding, due FROM deliveries {where}", bound):
             due[name].add(dt.date.fromisoformat(day))
-        for name, day, zone, residency in self._db.execute(f"SELECT * FROM calendar {where}", bound):
+        attention = {row[0]: row[1:] for row in self._db.execute(f"SELECT * FROM attention {where}", bound)}
+        lines = {row[0]: row[1:] for row in self._db.execute(f"SELECT * FROM calendar {where}", bound)}
+        for name in lines.keys() | due.keys() | attention.keys():
+            day, zone, residency = lines.get(name, (None, None, Residency.UNKNOWN))
+            urgent_us, uploaded_us = attention.get(name, (None, None))
             yield (
                 name,
                 Wedding(
@@ -221,12 +262,27 @@ class RouterState:
                     day=day and dt.date.fromisoformat(day),
                     venue_zone=zone,
                     residency=Residency(residency),
-                    deliveries_due=frozenset(due[name]),
+                    deliveries_due=frozenset(due.get(name, ())),
+                    urgent_until=urgent_us and _instant(urgent_us),
+                    uploaded_at=uploaded_us and _instant(uploaded_us),
                 ),
             )
 
     def _reload(self, wedding: str) -> None:
+        self._weddings.pop(wedding, None)
         self._weddings.update(self._load_calendar(wedding))
+
+
+def _microseconds(at: dt.datetime) -> int:
+    return (at - _BEGINNING) // dt.timedelta(microseconds=1)
+
+
+def _instant(microseconds: int) -> dt.datetime | None:
+    """Return an instant; None beyond the years that there are."""
+    try:
+        return _BEGINNING + dt.timedelta(microseconds=microseconds)
+    except OverflowError:
+        return None
 
 
 def parent_name(table: str, values: Sequence[object]) -> bytes:

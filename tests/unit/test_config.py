@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.config import load_settings
+from ops.bootstrap import routing_rules
+from ops.config import Settings, load_settings
+from schemas.backup import Priority
 from schemas.errors import ConfigError
+from streams.priority import DEFAULT_RULES, Condition, LaneRule
 
 if TYPE_CHECKING:
     import pathlib
@@ -69,3 +72,14 @@ def test_eu_weddings_need_three_eu_domains(tmp_path: pathlib.Path) -> None:
 
     with pytest.raises(ConfigError, match="EU failure domains"):
         load_settings(file)
+
+
+def test_the_routing_table_is_the_settings_or_the_default(tmp_path: pathlib.Path) -> None:
+    """One rule given replaces them all."""
+    file = tmp_path / "w.toml"
+    file.write_text('[[routing.rules]]\nwhen = "within_days"\nlane = "high"\ndays = 30\n')
+
+    assert routing_rules(load_settings(file)) == (
+        LaneRule(when=Condition.WITHIN_DAYS, lane=Priority.HIGH, days=30, rank=None),
+    )
+    assert routing_rules(Settings()) == DEFAULT_RULES

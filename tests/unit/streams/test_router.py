@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import orjson
@@ -16,10 +17,11 @@ from schemas.backup import PLATFORM, QUARANTINE
 from schemas.errors import CorruptionError, TransientError
 from schemas.partitioning import partition_of
 from schemas.topics import BACKUP_TOPICS, DEAD_LETTERS
+from streams.records import rank_of
 from streams.router import Router
 from streams.state import RouterState
 from tests import builders
-from tests.builders import CAPTURE, OBJECTS, a_batch, a_row
+from tests.builders import CAPTURE, OBJECTS, a_batch, a_record, a_row
 from tests.fakes import HandClock, RecordingProducer
 
 WEDDING = {"id": "w1", "day": 20616, "venue_zone": "Europe/London", "country": "FR"}
@@ -89,6 +91,27 @@ async def test_a_moved_date_changes_the_lane_at_once(rig: Rig) -> None:
     )
 
     assert (moved["topic"], guest["topic"]) == ("backup.standard", "backup.standard")
+
+
+async def test_a_record_carries_its_rank(rig: Rig) -> None:
+    """What a sink has read ahead it may take in this order."""
+    far = {**WEDDING, "id": "w2", "day": 20630}
+    await rig.route(*(a_row("public.weddings", after=each, order=at) for at, each in enumerate((WEDDING, far), 1)))
+    near, later = (rank_of(a_record(0, each.value, headers=each.headers)) for each in rig.producer.delivered)
+
+    assert near < later < rank_of(a_record(0, b""))
+
+
+async def test_a_wedding_whose_photos_come_in_is_critical(rig: Rig) -> None:
+    """Its rows too, until half an hour after the last photo; a store's clock that is ahead gains nothing."""
+    put = encode_notice(builders.a_notice(modified_us=1 << 60))
+    rig.clock.at = dt.datetime.fromtimestamp(1_781_000_000, dt.UTC)
+    await rig.route(put, topic=OBJECTS)
+    (guest,) = await rig.route(a_row("public.guests", after=GUEST, order=1))
+    rig.clock.move(minutes=31)
+    (later,) = await rig.route(a_row("public.guests", after=GUEST, order=2))
+
+    assert (guest["topic"], later["topic"]) == ("backup.critical", "backup.standard")
 
 
 async def test_time_alone_changes_the_lane(rig: Rig) -> None:
