@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pathlib
 import uuid
@@ -80,6 +81,7 @@ def ls(
             {"key": version.notice.key, "size": version.notice.size, "version": version.notice.version}
             for version in sorted(state.objects.values(), key=lambda version: version.notice.key)
         ],
+        "events": dict(collections.Counter(event.type for event in state.events)),
         "warnings": list(state.warnings),
     }
     if as_json:
@@ -89,6 +91,7 @@ def ls(
 
     print_table(f"rows as of {listing['as_of']}", ("table", "rows"), list(listing["tables"].items()))
     print_table("objects", ("key", "bytes"), [(each["key"], each["size"]) for each in listing["objects"]])
+    print_table("events", ("type", "count"), list(listing["events"].items()))
     for warning in state.warnings:
         say(f"note: {warning}")
 
@@ -186,6 +189,7 @@ async def _restore(
     overwrite: bool,
 ) -> RestoreResult:
     from ops import bootstrap, restoring
+    from sinks.restored_events import ndjson
     from sinks.targets import FileTarget, PostgresTarget, RowTarget
 
     is_database = target.startswith(("postgresql://", "postgres://")) or "dbname=" in target
@@ -194,7 +198,7 @@ async def _restore(
     def rows(state: WeddingState) -> RowTarget:
         if is_database:
             return PostgresTarget(target, mapping, ddl=state.ddl, overwrite=overwrite)
-        return FileTarget(pathlib.Path(target) / "rows", overwrite=overwrite)
+        return FileTarget(pathlib.Path(target) / "rows", overwrite=overwrite, events=ndjson(state.events))
 
     folder = objects if is_database else objects or pathlib.Path(target) / "objects"
     with restoring.opened(settings) as archive:

@@ -9,6 +9,8 @@ table = "public.weddings"
 name = "public.guest_dietary"
 key = ["guest_id", "need"]
 parent = { table = "public.guests", columns = ["guest_id"], references = ["id"] }
+[mapping.outbox]
+table = "public.outbox"
 """
 
 from __future__ import annotations
@@ -17,21 +19,23 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError
-from schemas.mapping import CalendarRule, DeliveryRule, ParentLink, TableMapping, TableRule, table_mapping
+from schemas.mapping import CalendarRule, DeliveryRule, OutboxRule, ParentLink, TableMapping, TableRule, table_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MAPPING_KEYS = frozenset({"object_prefix", "calendar", "deliveries", "tables"})
+MAPPING_KEYS = frozenset({"object_prefix", "calendar", "deliveries", "tables", "outbox"})
 TABLE_KEYS = frozenset({"name", "key", "wedding_column", "parent"})
 PARENT_KEYS = frozenset({"table", "columns", "references"})
 CALENDAR_KEYS = frozenset({"table", "wedding", "day", "venue_zone", "residency"})
+OUTBOX_KEYS = frozenset({"table", "wedding_types", "wedding_column"})
 DELIVERY_KEYS = frozenset({"table", "due"})
 
 
 def mapping_to_dict(mapping: TableMapping) -> dict[str, Any]:
     """Return the mapping as plain values; what is not set is left out."""
     calendar = mapping.calendar
+    outbox = {} if mapping.outbox is None else {"outbox": _outbox_to_dict(mapping.outbox)}
     return {
         "object_prefix": mapping.object_prefix,
         "calendar": _without_none(
@@ -45,6 +49,7 @@ def mapping_to_dict(mapping: TableMapping) -> dict[str, Any]:
         ),
         "deliveries": [{"table": rule.table, "due": rule.due} for rule in mapping.deliveries],
         "tables": [_table_to_dict(rule) for rule in mapping.tables.values()],
+        **outbox,
     }
 
 
@@ -71,6 +76,7 @@ def mapping_from_dict(values: Mapping[str, Any]) -> TableMapping:
             _delivery(each, f"mapping.deliveries[{index}]") for index, each in enumerate(_tables(values, "deliveries"))
         ],
         object_prefix=_text(values, "object_prefix", "mapping") if "object_prefix" in values else "weddings/{wedding}/",
+        outbox=_outbox(_table(values, "outbox", "mapping")) if "outbox" in values else None,
     )
 
 
@@ -79,6 +85,8 @@ def mapping_to_toml(mapping: TableMapping) -> str:
     values = mapping_to_dict(mapping)
     lines = ["[mapping]", f"object_prefix = {_toml(values['object_prefix'])}", "", "[mapping.calendar]"]
     lines += [f"{name} = {_toml(value)}" for name, value in values["calendar"].items()]
+    if "outbox" in values:
+        lines += ["", "[mapping.outbox]", *(f"{name} = {_toml(value)}" for name, value in values["outbox"].items())]
     for array in ("deliveries", "tables"):
         for entry in values[array]:
             lines += ["", f"[[mapping.{array}]]", *(f"{name} = {_toml(value)}" for name, value in entry.items())]
@@ -100,6 +108,22 @@ def _table_to_dict(rule: TableRule) -> dict[str, Any]:
     }
     return _without_none(
         {"name": rule.name, "key": list(rule.key), "wedding_column": rule.wedding_column, "parent": parent}
+    )
+
+
+def _outbox_to_dict(rule: OutboxRule) -> dict[str, Any]:
+    return _without_none(
+        {"table": rule.table, "wedding_types": list(rule.wedding_types), "wedding_column": rule.wedding_column}
+    )
+
+
+def _outbox(values: Mapping[str, Any]) -> OutboxRule:
+    path = "mapping.outbox"
+    _refuse_unknown(values, OUTBOX_KEYS, path)
+    return OutboxRule(
+        table=_text(values, "table", path),
+        wedding_types=_texts(values, "wedding_types", path) if "wedding_types" in values else ("wedding",),
+        wedding_column=_text(values, "wedding_column", path) if "wedding_column" in values else None,
     )
 
 

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from schemas.errors import ConfigError
-from schemas.mapping import CalendarRule, DeliveryRule, ParentLink, TableMapping, TableRule, table_mapping
+from schemas.mapping import CalendarRule, DeliveryRule, OutboxRule, ParentLink, TableMapping, TableRule, table_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +26,8 @@ RESIDENCY_NAMES: Final = ("country", "country_code", "residency", "region")
 DUE_NAMES: Final = ("due_on", "due_date", "deliver_by", "delivery_date", "due")
 DELIVERY_TABLE: Final = re.compile(r"deliver|shipment|handover")
 TEXT_TYPES: Final = re.compile(r"text|character|citext")
+OUTBOX_COLUMNS: Final = frozenset({"id", "aggregatetype", "aggregateid", "type", "payload"})
+"""By these a table is an outbox, whatever its name: nobody calls columns of other tables so."""
 ENOUGH: Final = 5
 
 
@@ -43,7 +45,8 @@ def propose_mapping(tables: Sequence[TableShape], *, calendar: str | None = None
     Raises:
         ConfigError: no table looks like a calendar, or the named one cannot be one.
     """
-    keyed = {table.name: table for table in tables if table.key}
+    outbox = next((table for table in tables if table.columns.keys() >= OUTBOX_COLUMNS and table.key), None)
+    keyed = {table.name: table for table in tables if table.key and table is not outbox}
     chosen = _named(keyed, calendar) if calendar is not None else _guessed(keyed, tables)
     rule, warnings = _calendar_rule(chosen)
     links = _links(keyed, rule)
@@ -56,6 +59,7 @@ def propose_mapping(tables: Sequence[TableShape], *, calendar: str | None = None
         [_table_rule(table, rule, links.get(table.name)) for table in keyed.values()],
         calendar=rule,
         deliveries=_deliveries(keyed.values(), links),
+        outbox=None if outbox is None else _outbox(outbox, rule),
     )
     return Proposal(mapping=mapping, warnings=tuple(warnings))
 
@@ -185,6 +189,14 @@ def _table_rule(table: TableShape, calendar: CalendarRule, link: ForeignKeyShape
         return TableRule(name=table.name, key=table.key, wedding_column=column)
     parent = ParentLink(table=link.table, columns=link.columns, references=link.references)
     return TableRule(name=table.name, key=table.key, parent=parent)
+
+
+def _outbox(table: TableShape, calendar: CalendarRule) -> OutboxRule:
+    """Return the outbox's rule: a column named as others refer to the calendar holds the wedding."""
+    bare = calendar.table.partition(".")[2]
+    names = (f"{bare.removesuffix('s')}_{calendar.wedding}", "wedding_id")
+    column = next((name for name in names if name in table.columns), None)
+    return OutboxRule(table=table.name, wedding_types=(bare.removesuffix("s"), bare), wedding_column=column)
 
 
 def _deliveries(tables: Iterable[TableShape], links: Mapping[str, ForeignKeyShape]) -> list[DeliveryRule]:

@@ -67,6 +67,20 @@ class DeliveryRule:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRule:
+    """The table whose inserted rows are events, written in the transaction of what they tell of.
+
+    A row's wedding is `wedding_column`, where one is named and set; else `aggregateid` of a row whose
+    `aggregatetype` is one of `wedding_types`. The columns have their usual names: id, aggregatetype,
+    aggregateid, type, payload.
+    """
+
+    table: str
+    wedding_types: tuple[str, ...] = ("wedding",)
+    wedding_column: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TableMapping:
     """All rules of one source; `object_prefix` is the path under which a wedding's files lie.
 
@@ -77,6 +91,7 @@ class TableMapping:
     calendar: CalendarRule
     deliveries: tuple[DeliveryRule, ...] = ()
     object_prefix: str = "weddings/{wedding}/"
+    outbox: OutboxRule | None = None
 
     def rule(self, table: str) -> TableRule | None:
         """Return the rule of a schema-qualified table, or None for one nobody declared."""
@@ -89,11 +104,13 @@ def table_mapping(
     calendar: CalendarRule,
     deliveries: Iterable[DeliveryRule] = (),
     object_prefix: str = "weddings/{wedding}/",
+    outbox: OutboxRule | None = None,
 ) -> TableMapping:
     """Build a mapping and refuse one that could lose a row.
 
     Raises:
-        ConfigError: a parent that is not declared, a circle of parents, a table without a key, a bad prefix.
+        ConfigError: a parent that is not declared, a circle of parents, a table without a key, a bad prefix, an
+            outbox that is a table of rows too.
     """
     by_name = {rule.name: rule for rule in tables}
     for rule in by_name.values():
@@ -107,7 +124,18 @@ def table_mapping(
         raise ConfigError(
             f"object_prefix {object_prefix!r} must hold {{wedding}} exactly once", hint="e.g. weddings/{wedding}/"
         )
-    return TableMapping(tables=by_name, calendar=calendar, deliveries=tuple(deliveries), object_prefix=object_prefix)
+    if outbox is not None and outbox.table in by_name:
+        raise ConfigError(
+            f"table {outbox.table} is the outbox and has a table rule too",
+            hint="remove its rule: what lies in an outbox is sent, never restored",
+        )
+    return TableMapping(
+        tables=by_name,
+        calendar=calendar,
+        deliveries=tuple(deliveries),
+        object_prefix=object_prefix,
+        outbox=outbox,
+    )
 
 
 def _check_rule(rule: TableRule, by_name: Mapping[str, TableRule]) -> None:

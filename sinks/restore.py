@@ -135,6 +135,7 @@ class Restorer:
             estimated_seconds=self._measure.estimate(sum(one.manifest["size"] for one in ready)),
             warnings=state.warnings,
             missing=tuple(lost),
+            events=len(state.events),
         )
 
     async def restore(
@@ -267,6 +268,7 @@ class Restorer:
             damages=tuple(reader.damages),
             audit=state.audit,
             written=written,
+            events=len(state.events),
         )
 
 

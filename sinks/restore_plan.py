@@ -22,6 +22,7 @@ from connectors.storage import ObjectAction, ObjectNotice
 from schemas.errors import FormatError
 from sinks.commits import commit_of
 from sinks.cut import Order
+from sinks.restored_events import Events
 from streams.state import parent_name
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from connectors.debezium import Image
     from schemas.mapping import TableMapping, TableRule
     from sinks.cut import Cut
+    from sinks.restored_events import RestoredEvent
 
 _COMPLETE: Final = frozenset({"SUCCEEDED", "EMPTY"})
 _OUR_SCHEMA: Final = "wedsync."
@@ -85,6 +87,7 @@ class State:
     objects: Mapping[ObjectName, ObjectVersion]
     ddl: str | None
     audit: Audit
+    events: tuple[RestoredEvent, ...] = ()
     warnings: tuple[str, ...] = ()
     is_whole: bool = True
 
@@ -102,6 +105,7 @@ class Replay:
         self._truncated: dict[str, Order] = {}
         self._complete: dict[str, Order] = {}
         self._objects: dict[ObjectName, ObjectVersion] = {}
+        self._events = Events(wedding=wedding, at_us=cut.at_us)
         self.related: set[str] = set()
         self._schema: tuple[Order, bytes] = (_START, b"")
         self._audit = _Auditor(is_exact=wedding is None)
@@ -122,6 +126,8 @@ class Replay:
             self._take_object(change)
         elif kind == "undecodable":
             self._unreadable += 1
+        elif self._events.take_application(change):
+            return
         elif change["source"] == self._cut.source:
             order = Order(change["epoch"], change["position"])
             if self._cut.has(order, change["transaction"]):
@@ -144,6 +150,7 @@ class Replay:
                 self._schema = max(self._schema, (order, change["payload"]))
             case _:
                 self._audit.saw(order, change)
+                self._events.take_outbox(change)
 
     def _take_row(self, order: Order, change: Mapping[str, Any]) -> None:
         rule = self._mapping.rule(change["table"])
@@ -199,6 +206,7 @@ class Replay:
             objects={name: each for name, each in sorted(self._objects.items()) if each.notice.action in is_put},
             ddl=debezium.message_content(self._schema[1]).decode() if self._schema[1] else None,
             audit=self._audit.result(),
+            events=self._events.found(),
             warnings=tuple(self._warnings()),
             is_whole=not self._unreadable and not self._unruled,
         )

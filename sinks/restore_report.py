@@ -59,6 +59,7 @@ class Plan:
     estimated_seconds: float
     warnings: tuple[str, ...]
     missing: tuple[Missing, ...]
+    events: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ class RestoreResult:
     damages: tuple[Damage, ...]
     audit: Audit
     written: WriteReport | None
+    events: int = 0
 
 
 class Measure:

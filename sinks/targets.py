@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT: Final = "10s"
 RESTORE_PREFIX: Final = "wedsync.restore"
 MANIFEST: Final = "manifest.json"
+EVENTS: Final = "events.ndjson"
 MANIFEST_VERSION: Final = 1
 
 _SET_SEQUENCE: Final[LiteralString] = """
@@ -201,9 +202,11 @@ class PostgresTarget:
 class FileTarget:
     """Writes one NDJSON file per table and a manifest into a new folder; the folder appears whole or not at all."""
 
-    def __init__(self, folder: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, *, overwrite: bool = False, events: bytes = b"") -> None:
+        """`events` become a file of their own beside the tables."""
         self._folder = folder
         self._overwrite = overwrite
+        self._events = events
 
     async def write(self, tables: Rows, *, restore_id: str) -> WriteReport:
         """Write the rows; see `RowTarget`."""
@@ -217,7 +220,10 @@ class FileTarget:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         entries = [_write_table(unfinished, name, rows) for name, rows in sorted(tables.items())]
-        manifest = {"version": MANIFEST_VERSION, "restore_id": restore_id, "tables": entries}
+        manifest: dict[str, Any] = {"version": MANIFEST_VERSION, "restore_id": restore_id, "tables": entries}
+        if self._events:
+            _write_synced(unfinished / EVENTS, self._events)
+            manifest["events"] = {"file": EVENTS, "sha256": hashlib.sha256(self._events).hexdigest()}
         _write_synced(unfinished / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         _sync_folder(unfinished)
         replaced = self._folder.with_name(f".{self._folder.name}.{restore_id}.old")

@@ -19,6 +19,7 @@ from schemas.change_encoder import KINDS, ChangeEncoder, text
 from schemas.errors import FormatError
 from schemas.topics import DEAD_LETTERS
 from schemas.wedding import Wedding
+from streams import events
 from streams.records import Outgoing, Record
 from streams.state import Member, parent_name
 
@@ -37,6 +38,7 @@ _SINGLE_OBJECT: Final = b"\xc3\x01"
 _EPOCH_DAY: Final = dt.date(1970, 1, 1)
 _NOWHERE: Final = text("")
 _ROW: Final = KINDS["row"]
+_EVENT: Final = KINDS[events.KIND]
 
 
 class Table(NamedTuple):
@@ -88,7 +90,7 @@ class SourceRouting:
         if not record.value:
             raise FormatError("an empty record", hint="tombstones are switched off: who else writes here?")
         if record.value.startswith(_SINGLE_OBJECT):
-            self._object(record)
+            (self._event if events.is_event(record.value) else self._object)(record)
             return
         captured = debezium.parse(record.value)
         if isinstance(captured, Notice):
@@ -102,6 +104,8 @@ class SourceRouting:
             self._committed_us = max(self._committed_us, captured.committed_us)
         elif captured.operation in (Operation.TRUNCATE, Operation.MESSAGE):
             self._platform_event(captured, record)
+        elif self._mapping.outbox is not None and captured.table == self._mapping.outbox.table:
+            self._outbox(captured, record)
         else:
             self._row(captured, record)
 
@@ -270,6 +274,34 @@ class SourceRouting:
             self._state.remember_upload(wedding, min(notice.modified_us, record.timestamp_ms * 1000))
         self._out.append(
             self._outgoing(record, wedding, KINDS[f"object_{notice.action.value}"], committed_at=notice.modified_us)
+        )
+
+    def _event(self, record: Record) -> None:
+        assert record.value is not None
+        wedding, received_us, is_upload = events.of_application(record.value)
+        self._committed_us = max(self._committed_us, received_us)
+        if is_upload and wedding != PLATFORM:
+            self._state.remember_upload(wedding, min(received_us, record.timestamp_ms * 1000))
+        self._out.append(self._outgoing(record, wedding, _EVENT, committed_at=received_us))
+
+    def _outbox(self, change: Change, record: Record) -> None:
+        """Pass on a row of the outbox: an event in its transaction's order, nobody's row and nobody's parent."""
+        committed_us = change.committed_us
+        if change.operation is not Operation.READ:
+            self._committed_us = committed_us
+        elif self._committed_us:
+            committed_us = self._committed_us
+        change = debezium.with_whole_images(change)
+        self._out.append(
+            self._outgoing(
+                record,
+                events.of_outbox(change, self._mapping),
+                _EVENT,
+                committed_at=committed_us,
+                table=self._table(change.table).encoded,
+                transaction=change.transaction,
+                order=change.order,
+            )
         )
 
     def _outgoing(

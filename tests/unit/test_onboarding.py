@@ -13,6 +13,7 @@ from ops.onboarding_mapping import mapping_from_dict, mapping_to_dict, mapping_t
 from ops.onboarding_propose import Proposal, propose_mapping
 from ops.sample.platform import sample_mapping
 from schemas.errors import ConfigError
+from schemas.mapping import OutboxRule
 
 
 def a_table(
@@ -83,6 +84,16 @@ def test_a_table_that_refers_to_itself_is_no_circle() -> None:
     notes = a_table("notes", "answers uuid?", links=(a_link("answers", "notes"),))
 
     assert propose_mapping([WEDDINGS, notes]).mapping.tables["public.notes"].is_platform
+
+
+def test_a_table_with_an_outbox_s_columns_is_the_outbox() -> None:
+    """Its rows are events, never rows of a restore; the settings say the same after a round trip."""
+    columns = ("aggregatetype text", "aggregateid text", "type text", "payload jsonb")
+    mapping = propose_mapping([WEDDINGS, a_table("messages_to_send", *columns)]).mapping
+
+    assert mapping.rule("public.messages_to_send") is None
+    assert mapping.outbox == OutboxRule(table="public.messages_to_send", wedding_types=("wedding", "weddings"))
+    assert mapping_from_dict(tomllib.loads(mapping_to_toml(mapping))["mapping"]) == mapping
 
 
 def test_a_table_without_a_key_is_a_warning() -> None:

@@ -84,6 +84,20 @@ RECORDS: Final[dict[str, dict[str, Any]]] = {
         ],
     },
 }
+RECORDS["ApplicationEvent"] = {
+    "id": "e1",
+    "source": "/app",
+    "type": "wedding.upload.started",
+    "subject": "weddings/w1",
+    "wedding": "w1",
+    "time": "2026-06-10T12:00:00Z",
+    "content_type": "application/json",
+    "data_schema": "",
+    "extensions": {"weddingid": "w1"},
+    "payload": b'{"n": 1}',
+    "received_at": 1_781_000_000_000_000,
+    "client": "app",
+}
 PARTITIONED: Final = ("w1", "wedding-4711", "@platform", "@quarantine", "Zoë & Ægir")
 
 
