@@ -122,12 +122,12 @@ class Replay:
 
     def _take(self, change: Mapping[str, Any]) -> None:
         kind = change["kind"]
+        if self._events.take_application(change):
+            return
         if kind.startswith("object"):
             self._take_object(change)
         elif kind == "undecodable":
             self._unreadable += 1
-        elif self._events.take_application(change):
-            return
         elif change["source"] == self._cut.source:
             order = Order(change["epoch"], change["position"])
             if self._cut.has(order, change["transaction"]):
