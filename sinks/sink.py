@@ -2,7 +2,8 @@
 
 Each partition gathers records into a window, which closes by age or size. A window stays open
 longer when the last one took long to be protected: under load windows grow, they do not pile up. Pending
-records are bounded: when a partition is full, `accept` waits, the intake waits, and Kafka keeps the rest.
+records are bounded: a partition that has enough says so (`full`), the intake reads only the others, and Kafka
+keeps the rest. `accept` never waits for room: behind a full partition stand the batches of other lanes.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class WindowLimits:
     )
     window_bytes_max: int = 4 << 20
     pending_bytes_max: int = 16 << 20
+    pending_bytes_total: int = 64 << 20
+    """All partitions together; each gets its share, however many there are."""
 
 
 class Sink:
@@ -79,10 +82,11 @@ class Sink:
 
     async def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Begin these partitions where the catalog stands: see `streams.intake.Watermarks`."""
+        room = self._limits.pending_bytes_total // max(1, len(self._partitions) + len(partitions))
         for topic, number in partitions:
             mark = await self._catalog.mark(topic, self._topic_ids[topic], number)
             window = PartitionWindow(
-                mark=mark, protector=self._protector, limits=self._limits, protected=self._protected
+                mark=mark, protector=self._protector, limits=self._limits, protected=self._protected, room=room
             )
             window.start()
             self._partitions[topic, number] = window
@@ -97,11 +101,16 @@ class Sink:
         """Return the watermark of each partition."""
         return {each: window.mark.next_offset for each, window in self._partitions.items()}
 
+    def full(self) -> frozenset[Partition]:
+        """Return the partitions that have enough for now: see `streams.intake.Watermarks`."""
+        return frozenset(each for each, window in list(self._partitions.items()) if window.is_full)
+
     async def accept(self, batch: RecordBatch) -> None:
-        """Take a batch; waits while its partition is full.
+        """Take a batch, and more than its partition has room for: the intake hears of it before it reads on.
 
         Raises:
-            WedSyncError: a window of this partition has failed for good; the worker must stop.
+            WedSyncError: a window of this partition has failed for good, or records were left out; the
+                worker must stop.
         """
         window = self._partitions.get((batch.topic, batch.partition))
         if window is not None:  # A partition that was just revoked: its next owner reads the same records.
@@ -138,8 +147,11 @@ class PartitionWindow:
         protector: Protector,
         limits: WindowLimits,
         protected: Callable[[Priority, Protected], None],
+        room: int,
     ) -> None:
         self.mark = mark
+        self.is_full = False
+        self._room = min(room, limits.pending_bytes_max)
         self._protector, self._limits, self._protected = protector, limits, protected
         self._lane = priority_of_topic(mark.topic)
         self._pending: list[Record] = []
@@ -163,17 +175,21 @@ class PartitionWindow:
             await asyncio.wait([self._task])
 
     async def add(self, records: Sequence[Record]) -> None:
-        """Append records in offset order, waiting while too much is pending."""
+        """Append records in offset order.
+
+        Raises:
+            TransientError: records are missing before these; begun again from the watermark, none will be.
+        """
         self.raise_if_failed()
         async with self._changed:
-            await self._changed.wait_for(self._may_add)
-            self.raise_if_failed()
             new = [each for each in records if each.offset >= self._next_offset]
             if new:
+                self._refuse_gap(new[0].offset)
                 self._pending.extend(new)
                 self._pending_bytes += sum(_RECORD_BYTES + len(each.value or b"") for each in new)
                 self._next_offset = new[-1].offset + 1
                 self._has_changes = self._has_changes or any(map(_is_change, new))
+                self.is_full = self._pending_bytes >= self._room
                 self._protector.expect(new)
                 self._changed.notify_all()
 
@@ -183,8 +199,12 @@ class PartitionWindow:
             await self._changed.wait_for(lambda: self._has_ended() or not (self._pending or self._is_busy))
         self.raise_if_failed()
 
-    def _may_add(self) -> bool:
-        return self._pending_bytes < self._limits.pending_bytes_max or self._has_ended()
+    def _refuse_gap(self, offset: int) -> None:
+        if offset != self._next_offset:
+            raise TransientError(
+                f"{self.mark.topic} partition {self.mark.partition}: offset {offset} follows {self._next_offset - 1}",
+                hint="records were left out on the way; the worker begins again where the catalog stands",
+            )
 
     def _has_ended(self) -> bool:
         return self._is_stopping or self._task is None or self._task.done()
@@ -250,6 +270,8 @@ class PartitionWindow:
             taken_bytes, count = taken_bytes + size, count + 1
         records, self._pending = self._pending[:count], self._pending[count:]
         self._pending_bytes -= taken_bytes
+        # Half empty before it is read on: each pause throws away what the client had fetched ahead.
+        self.is_full = self.is_full and self._pending_bytes > self._room // 2
         self._has_changes = any(map(_is_change, self._pending))
         return records
 

@@ -2,8 +2,9 @@
 
 Faust's own consumer commits past an in-flight event, and its channels drop what they hold at every
 rebalance; so the records come by `confluent_kafka` and lie in a queue of our own, four batches
-deep. When it is full the thread waits, the consumer is not polled, and Kafka keeps the rest: that
-is all the backpressure there is. Offsets are never stored here: whoever acknowledges says where to begin.
+deep. A partition whose owner has enough is paused in the client, and Kafka keeps the rest; the others are read
+on, and polling never stops: neither does one lane wait behind another, nor does the group take us for dead.
+Offsets are never stored here: whoever acknowledges says where to begin.
 """
 
 from __future__ import annotations
@@ -54,6 +55,10 @@ class Watermarks(Protocol):
         """Return the next offset wanted of each assigned partition."""
         ...
 
+    def full(self) -> frozenset[Partition]:
+        """Return the partitions that shall not be read on for now; called from the intake's thread."""
+        ...
+
 
 class BatchChannel(Channel[RecordBatch]):  # type: ignore[misc]
     """A Faust channel with a bounded queue that no rebalance empties."""
@@ -78,8 +83,9 @@ class BatchChannel(Channel[RecordBatch]):  # type: ignore[misc]
 class Intake(Service):  # type: ignore[misc]
     """Polls a consumer in a thread of its own and puts batches on the channel.
 
-    Within a partition batches arrive in order and without gaps; after a rebalance their generation
-    rises. Any error of the consumer that is not a mere retry stops the worker.
+    Within a partition and a generation batches arrive in order and without gaps. A rebalance begins the next
+    generation: what still lies on the channel from before is not current any more, since its partition
+    begins again where the watermark stands. Any error of the consumer that is not a mere retry stops the worker.
     """
 
     def __init__(
@@ -98,7 +104,12 @@ class Intake(Service):  # type: ignore[misc]
         self._stop_polling = threading.Event()
         self._generation = 0
         self._owned: set[Partition] = set()
+        self._paused: frozenset[Partition] = frozenset()
         self._finished = Event()
+
+    def is_current(self, batch: RecordBatch) -> bool:
+        """Return whether a batch may be handled: no rebalance has come between its reading and now."""
+        return batch.generation == self._generation and (batch.topic, batch.partition) in self._owned
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _run(self) -> None:
@@ -128,12 +139,24 @@ class Intake(Service):  # type: ignore[misc]
             )
             commit_after = 0.0
             while not self._stop_polling.is_set():
+                self._pause_full(consumer)
                 self._hand_over(_next_messages(consumer))
                 if self._owned and time.monotonic() > commit_after:
                     commit_after = time.monotonic() + _COMMIT_EVERY_SECONDS
                     self._mirror_watermarks(consumer)
         finally:
             consumer.close()
+
+    def _pause_full(self, consumer: Any) -> None:
+        """Stop fetching what nobody has room for, and go on with what was emptied; where it stops, it goes on."""
+        full = self._watermarks.full() & self._owned
+        if full == self._paused:
+            return
+        if begin := full - self._paused:
+            consumer.pause([confluent_kafka.TopicPartition(*each) for each in begin])
+        if end := self._paused - full:
+            consumer.resume([confluent_kafka.TopicPartition(*each) for each in end])
+        self._paused = full
 
     def _hand_over(self, messages: Sequence[Any]) -> None:
         if messages:
@@ -161,11 +184,16 @@ class Intake(Service):  # type: ignore[misc]
         for each in partitions:
             each.offset = begin.get((each.topic, each.partition), confluent_kafka.OFFSET_BEGINNING)
         consumer.assign(partitions)
+        # A new assignment is read from its beginning; the client may remember what was paused in the last one.
+        consumer.resume(partitions)
+        self._paused = frozenset()
         log.info("partitions assigned", action="intake.assigned", count=len(partitions), generation=self._generation)
 
     def _on_revoke(self, _consumer: Any, partitions: list[Any]) -> None:
         gone = [(each.topic, each.partition) for each in partitions]
+        self._generation += 1
         self._owned -= set(gone)
+        self._paused -= set(gone)
         self._in_loop(self._watermarks.revoked(gone))
         log.info("partitions revoked", action="intake.revoked", count=len(gone))
 

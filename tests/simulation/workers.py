@@ -6,15 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from streams.records import RecordBatch
+from streams.router import Router
 from tests.builders import CAPTURE, OBJECTS
 from tests.simulation.lives import Death, Life
 from tests.simulation.worlds import build_router, build_sink
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from sinks.sink import Sink
-    from streams.router import Router
     from tests.simulation.log import Partition
     from tests.simulation.worlds import World
 
@@ -70,14 +68,14 @@ def _flat(error: BaseException | None) -> list[BaseException]:
 async def _pump_router(world: World, router: Router) -> None:
     partitions = [(CAPTURE, 0), (OBJECTS, 0)]
     begin = dict(await router.assigned(partitions))
-    await _pump(world, partitions, {each: begin.get(each, 0) for each in partitions}, router.route)
+    await _pump(world, partitions, {each: begin.get(each, 0) for each in partitions}, router)
 
 
 async def _pump_sink(world: World, sink: Sink) -> None:
     partitions = world.backup_partitions
     offsets = dict(await sink.assigned(partitions))
     while True:
-        accept_some = asyncio.ensure_future(_pump(world, partitions, offsets, sink.accept))
+        accept_some = asyncio.ensure_future(_pump(world, partitions, offsets, sink))
         await asyncio.wait([accept_some], timeout=world.rng.random() * 20)
         if accept_some.done():
             accept_some.result()
@@ -93,15 +91,17 @@ async def _pump(
     world: World,
     partitions: list[Partition],
     offsets: dict[Partition, int],
-    accept: Callable[[RecordBatch], Awaitable[object]],
+    reader: Router | Sink,
 ) -> None:
-    """Read partitions in any order, as one consumer would."""
+    """Read partitions in any order, as one consumer would; what is full is left for later."""
+    handle = reader.route if isinstance(reader, Router) else reader.accept
     while True:
-        some = [each for each in partitions if offsets[each] < len(world.log.partitions[each])]
+        ready = [each for each in partitions if each not in reader.full()]
+        some = [each for each in ready if offsets[each] < len(world.log.partitions[each])]
         if not some:
             await asyncio.sleep(_POLL_SECONDS)
             continue
         chosen = world.rng.choice(some)
         records = world.log.read(chosen, offsets[chosen], world.rng.randint(1, 60))
-        await accept(RecordBatch(chosen[0], chosen[1], records))
+        await handle(RecordBatch(chosen[0], chosen[1], records))
         offsets[chosen] += len(records)
