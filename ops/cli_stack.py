@@ -73,6 +73,7 @@ def _show(found: dict[str, Any]) -> None:
         for name in ("objects_claimed", "objects_lost", "packs", "packs_owed", "packs_below_three", "gaps")
     ]
     print_table("archive", ("what", "count"), rows)
+    print_table("promotions of the last day", ("what", "count"), list(found["promotions"].items()))
 
 
 @app.command()

@@ -20,8 +20,11 @@ from sinks.catalog_tables import GAPS, OBJECTS, PACKS
 from sinks.checkpoint import CheckpointWriter
 from sinks.objects import FolderObjects
 from sinks.owed import OwedCopies
+from sinks.promotion import Promotions
 from sinks.protect import Protector
 from sinks.sink import Sink
+from streams.lane_reader import KafkaLaneReader
+from streams.produce import KafkaProducer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +66,15 @@ class SinkParts:
             limits=bootstrap.window_limits(settings),
             protected=self._window_protected,
         )
+        promotions = Promotions(
+            catalog=archive.catalog,
+            sink=self.sink,
+            reader=KafkaLaneReader({"bootstrap.servers": brokers}),
+            producer=KafkaProducer({"bootstrap.servers": brokers}),
+            topic_ids=topic_ids,
+            now=bootstrap.now,
+            promoted=self.blobs.wake,
+        )
         owed = OwedCopies(catalog=archive.catalog, replicator=archive.bulk_replicator, now=bootstrap.now)
         checkpoints = self._checkpoints = CheckpointWriter(
             catalog=archive.catalog,
@@ -73,7 +85,8 @@ class SinkParts:
             randomness=os.urandom,
         )
         every = functools.partial(checkpoints.run, every_seconds=settings.archive.checkpoint_seconds)
-        self.companions: list[Companion] = [self.blobs.run, owed.run, every, self._observe, self._observe_lag]
+        self.companions: list[Companion] = [self.blobs.run, owed.run, every, promotions.run]
+        self.companions += [self._observe, self._observe_lag]
 
     async def finish(self) -> None:
         """Write a last checkpoint: how far the idle partitions came stands nowhere else."""
@@ -82,7 +95,7 @@ class SinkParts:
 
     def _window_protected(self, lane: Priority, protected: Protected) -> None:
         self._metrics.window_protected(lane, protected)
-        if protected.window.objects:
+        if protected.window.objects or protected.window.promoted:
             self.blobs.wake()
 
     async def _observe(self) -> None:

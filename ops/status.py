@@ -13,6 +13,7 @@ from ops import bootstrap
 from ops.stack import control
 from schemas.backup import COPIES_PROTECTED, SERVICE_LEVELS, Priority
 from schemas.topics import backup_topic
+from sinks import promotion_rows
 from sinks.catalog import open_engine
 from sinks.catalog_tables import COPIES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
 
@@ -43,6 +44,7 @@ async def observe(settings: Settings) -> dict[str, Any]:
                 for name, part in (state.parts.items() if state else ())
             ],
             "lanes": [_lane(connection, lane, ends) for lane in Priority],
+            "promotions": promotion_rows.summary(connection),
             **archive_counts(connection),
         }
     engine.dispose()

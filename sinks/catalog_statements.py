@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from schemas.backup import PlacementClass
 from schemas.errors import RefusedError
 from schemas.pack import NO_PREVIOUS
+from sinks import promotion_rows
 from sinks.catalog_tables import COPIES, FRAMES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
 from sinks.receipts import (
     BlobReceipt,
@@ -138,6 +139,7 @@ def commit_window(connection: sa.Connection, window: WindowReceipt) -> None:
         add_pack(connection, receipt, after.topic_id, window.protected_us)
     for claim in window.claims:
         add_claim(connection, claim)
+    promotion_rows.add(connection, after, window.promoted)
 
 
 def add_pack(connection: sa.Connection, receipt: PackReceipt, topic_id: str, protected_us: int) -> None:

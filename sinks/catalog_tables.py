@@ -1,4 +1,7 @@
-"""The catalog's tables. Everything in them can be found again in the stores, given the master key."""
+"""The catalog's tables. Everything in them can be found again in the stores, given the master key.
+
+All but `promotions`, which only hasten what their lanes do anyway.
+"""
 
 from __future__ import annotations
 
@@ -119,3 +122,21 @@ GAPS: Final = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("found_us", sa.BigInteger, nullable=False),
 )
+
+PROMOTIONS: Final = sa.Table(
+    "promotions",
+    METADATA,
+    sa.Column("topic_id", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("offset", sa.BigInteger, primary_key=True),
+    sa.Column("slow_topic", sa.Text, primary_key=True),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("wedding", sa.Text, nullable=False),
+    sa.Column("rank", sa.Integer, nullable=False),
+    sa.Column("decided_us", sa.BigInteger, nullable=False),
+    sa.Column("next_offset", sa.BigInteger),
+    sa.Column("end_offset", sa.BigInteger),
+    sa.Column("found", sa.BigInteger, nullable=False),
+    sa.Column("done_us", sa.BigInteger),
+)
+sa.Index("promotions_pending", PROMOTIONS.c.decided_us, sqlite_where=PROMOTIONS.c.done_us.is_(None))

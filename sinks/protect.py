@@ -127,6 +127,7 @@ class Protector:
                 packs=tuple(receipts),
                 claims=prepared.claims,
                 protected_us=self.now_us(),
+                promoted=prepared.window.promoted,
             )
         )
         await self._late.committed(each.pack_hash for each in receipts)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from schemas.backup import PlacementClass
+    from sinks.promotion_rows import PromotedWedding
     from sinks.replicate import Copy
 
 
@@ -107,6 +108,7 @@ class WindowReceipt:
     packs: tuple[PackReceipt, ...]
     claims: tuple[Claim, ...]
     protected_us: int
+    promoted: tuple[PromotedWedding, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from schemas.backup import QUARANTINE, Residency
 from schemas.errors import FormatError
 from schemas.pack import LogEntry
 from sinks.packer import WeddingEvents, WindowPart
+from sinks.promotion_rows import PromotedWedding
 from sinks.receipts import FrontierMark, PartitionMark
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class SortedWindow:
     instants: tuple[tuple[int, int], ...]
     repeated: int
     undecodable: int
+    promoted: tuple[PromotedWedding, ...] = ()
 
 
 def sort_window(records: Sequence[Record], mark: PartitionMark) -> SortedWindow:
@@ -64,13 +66,18 @@ class _Sorting:
         self._parts: dict[PlacementClass, dict[str, WeddingEvents]] = {}
         self._objects: list[NewObject] = []
         self._instants: list[tuple[int, int]] = []
+        self._promoted: list[PromotedWedding] = []
         self._repeated = self._undecodable = 0
 
     def take(self, record: Record) -> None:
         value = record.value or b""
         try:
-            if codec.name_of(value) == "Frontier":
+            name = codec.name_of(value)
+            if name == "Frontier":
                 self._move_frontier(codec.decode("Frontier", value))
+                return
+            if name == "Promotion":
+                self._promote(record.offset, codec.decode("Promotion", value))
                 return
             change = codec.decode("BackupChange", value)
         except FormatError:
@@ -95,6 +102,16 @@ class _Sorting:
         )
         beyond = {pair: None for pair in self._recent.get(source, ()) if pair[0] > frontier["position"]}
         self._recent[source] = beyond
+
+    def _promote(self, offset: int, promotion: dict[str, Any]) -> None:
+        self._promoted.append(
+            PromotedWedding(
+                offset=offset,
+                wedding=promotion["wedding"],
+                rank=promotion["rank"],
+                decided_us=promotion["decided_at"],
+            )
+        )
 
     def _is_repeated(self, change: dict[str, Any]) -> bool:
         """Return whether this change was received before; if not, it counts as received.
@@ -139,6 +156,7 @@ class _Sorting:
             instants=tuple(self._instants),
             repeated=self._repeated,
             undecodable=self._undecodable,
+            promoted=tuple(self._promoted),
         )
 
 

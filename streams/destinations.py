@@ -6,17 +6,17 @@ An answer holds until the wedding's line in the calendar is another, or time alo
 from __future__ import annotations
 
 import collections
+import datetime as dt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas import change_encoder
+from schemas import change_encoder, codec
 from schemas.backup import PLATFORM, Priority, Residency
 from schemas.partitioning import partition_of
 from schemas.topics import backup_topic
 from streams.priority import DEFAULT_RULES, RANK_LAST, RANK_URGENT, Decision, LaneRule, decide, valid_until
-from streams.records import Headers, rank_headers
+from streams.records import Headers, Outgoing, rank_headers
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Sequence
 
     from schemas.wedding import Wedding
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _KNOWN_MAX: Final = 131_072
 """Weddings whose destination is held in memory, some 300 bytes each."""
+_RENEWED_AT_ONCE: Final = 1_000
+_LANES: Final = tuple(Priority)
 
 
 class Destination(NamedTuple):
@@ -36,7 +38,9 @@ class Destination(NamedTuple):
     owner: bytes
     residency: str
     lane: Priority
+    rank: int
     line: Wedding | None
+    decided_at: dt.datetime
     until: dt.datetime
 
 
@@ -46,6 +50,9 @@ class Destinations:
     def __init__(self, state: RouterState, *, partitions: int, rules: Sequence[LaneRule] = DEFAULT_RULES) -> None:
         self._state, self._partitions, self.rules = state, partitions, rules
         self._known: collections.OrderedDict[str, Destination] = collections.OrderedDict()
+        self._promoted: dict[str, Destination] = {}
+        self._renew_at = self._renewing_at = dt.datetime.min.replace(tzinfo=dt.UTC)
+        self._to_renew: list[str] = []
 
     def of(self, wedding: str, now: dt.datetime) -> Destination:
         """Return where a change of this wedding goes at `now`."""
@@ -55,9 +62,42 @@ class Destinations:
             return known
         found = self._decide(wedding, line, now)
         self._known[wedding] = found
+        if known is not None and _LANES.index(found.lane) < _LANES.index(known.lane):
+            self._promoted[wedding] = found
         if len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
         return found
+
+    def take_promoted(self) -> list[Outgoing]:
+        """Return, and forget, what tells the sinks of weddings that came into a faster lane.
+
+        To be produced once everything routed before has been delivered: a sink looks for what waits up
+        to the end its slower lanes have then.
+        """
+        promoted, self._promoted = self._promoted, {}
+        return [_promotion(wedding, to) for wedding, to in promoted.items()]
+
+    def is_to_renew(self, now: dt.datetime) -> bool:
+        """Return whether `renew` has anything to do."""
+        return bool(self._to_renew) or now >= self._renew_at
+
+    def renew(self, now: dt.datetime, limit: int = _RENEWED_AT_ONCE) -> None:
+        """Promote weddings that time alone has brought nearer, also while no router ran; a few at each call."""
+        if not self._to_renew:
+            self._renewing_at, self._to_renew = now, self._state.weddings()
+        since, now = self._state.renewed_at() or now, self._renewing_at
+        some, self._to_renew = self._to_renew[:limit], self._to_renew[limit:]
+        for wedding in some:
+            self._renew(wedding, since, now)
+        if not self._to_renew:
+            self._state.remember_renewed(now)
+            self._renew_at = valid_until(None, now)
+
+    def _renew(self, wedding: str, since: dt.datetime, now: dt.datetime) -> None:
+        line = self._state.wedding(wedding)
+        before, after = self.decision(wedding, line, since).lane, self.decision(wedding, line, now).lane
+        if _LANES.index(after) < _LANES.index(before):
+            self._promoted[wedding] = self.of(wedding, now)
 
     def _decide(self, wedding: str, line: Wedding | None, now: dt.datetime) -> Destination:
         lane, rank, _ = self.decision(wedding, line, now)
@@ -70,7 +110,9 @@ class Destinations:
             change_encoder.whose(wedding, residency),
             residency,
             lane,
+            rank,
             line,
+            now,
             valid_until(line, now, self.rules),
         )
 
@@ -82,3 +124,10 @@ class Destinations:
         if line is None:
             return Decision(Priority.STANDARD, RANK_LAST, None)
         return decide(line, now=now, rules=self.rules)
+
+
+def _promotion(wedding: str, to: Destination) -> Outgoing:
+    value = codec.encode(
+        "Promotion", {"wedding": wedding, "rank": to.rank, "decided_at": int(to.decided_at.timestamp() * 1_000_000)}
+    )
+    return Outgoing(to.topic, to.partition, to.key, value, to.headers)

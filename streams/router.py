@@ -51,7 +51,7 @@ class Router:
         self._announced: dict[tuple[str, int], int] = {}
         self._assigned: set[Partition] = set()
         self._one_at_a_time = asyncio.Lock()
-        self.routed = 0
+        self.routed = self.promoted = 0
         self.waiting = state.waiting()
 
     @property
@@ -87,9 +87,27 @@ class Router:
                 records, committed_us=progress.committed_us if progress else 0, now=self._now()
             )
             await self._producer.deliver(outgoing)
+            await self._promote()
             self._state.advance(source, epoch, next_offset=records[-1].offset + 1, committed_us=committed_us)
         self.waiting = self._state.waiting()
         return outgoing
+
+    async def _promote(self) -> None:
+        """Tell the sinks of weddings in a faster lane than before; only now, with nothing outstanding."""
+        promoted = self._destinations.take_promoted()
+        if promoted:
+            await self._producer.deliver(promoted)
+            self.promoted += len(promoted)
+
+    async def renew_lanes(self) -> None:
+        """Let the passing of time promote weddings of which nothing new is routed."""
+        now = self._now()
+        if not self._destinations.is_to_renew(now):
+            return
+        async with self._one_at_a_time:
+            with self._state.one_batch():
+                self._destinations.renew(now)
+                await self._promote()
 
     async def announce_frontiers(self) -> int:
         """Tell every partition of every backup topic how far each source has been routed; return how many moved."""
@@ -108,10 +126,11 @@ class Router:
         return len(moved)
 
     async def announce_for_ever(self) -> None:
-        """Announce frontiers ten times a second."""
+        """Announce frontiers ten times a second, and promote whom time has brought nearer."""
         while True:
             await asyncio.sleep(FRONTIER_EVERY_SECONDS)
             await self.announce_frontiers()
+            await self.renew_lanes()
 
     async def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Return where to begin: see `streams.intake.Watermarks`."""

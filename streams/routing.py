@@ -220,6 +220,9 @@ class SourceRouting:
                 self._state.remember_member(_own_name(change.table, change.after, columns), member)
         if wedding == QUARANTINE:
             return
+        if table.is_calendar or table.due is not None:
+            # Known before and asked again afterwards, a wedding that came into a faster lane is noticed.
+            self._destinations.of(wedding, self._now)
         if table.is_calendar and change.after is not None:
             self._state.remember_wedding(_calendar_line(change.after, self._mapping))
         if table.due is not None and wedding != PLATFORM:
@@ -270,6 +273,7 @@ class SourceRouting:
         self._committed_us = max(self._committed_us, notice.modified_us)
         wedding = storage.wedding_of_key(notice.key, self._mapping) or PLATFORM
         if wedding != PLATFORM and notice.action is storage.ObjectAction.PUT:
+            self._destinations.of(wedding, self._now)
             # A store whose clock is ahead must not keep a wedding in the critical lane for ever.
             self._state.remember_upload(wedding, min(notice.modified_us, record.timestamp_ms * 1000))
         self._out.append(

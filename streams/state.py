@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
 CREATE INDEX IF NOT EXISTS deliveries_by_wedding ON deliveries (wedding);
 CREATE TABLE IF NOT EXISTS attention (
     wedding TEXT PRIMARY KEY, urgent_until_us INTEGER, uploaded_us INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS renewal (one INTEGER PRIMARY KEY CHECK (one = 1), at_us INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS waiting (
     parent BLOB, source TEXT, epoch INTEGER, position INTEGER, change BLOB NOT NULL,
     PRIMARY KEY (parent, source, epoch, position)) WITHOUT ROWID;
@@ -146,6 +147,19 @@ class RouterState:
     def wedding(self, wedding: str) -> Wedding | None:
         """Return a line of the calendar."""
         return self._weddings.get(wedding)
+
+    def weddings(self) -> list[str]:
+        """Return every wedding of which anything is known."""
+        return list(self._weddings)
+
+    def renewed_at(self) -> dt.datetime | None:
+        """Return up to when the passing of time has promoted weddings."""
+        row = self._db.execute("SELECT at_us FROM renewal").fetchone()
+        return _instant(row[0]) if row else None
+
+    def remember_renewed(self, at: dt.datetime) -> None:
+        """Write up to when it has."""
+        self._db.execute("INSERT OR REPLACE INTO renewal VALUES (1, ?)", (_microseconds(at),))
 
     def remember_wedding(self, line: Wedding) -> None:
         """Write a line of the calendar; its deliveries are kept apart."""

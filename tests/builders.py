@@ -205,6 +205,11 @@ def a_frontier(**fields: Any) -> dict[str, Any]:
     return {**given, **fields}
 
 
+def a_promotion(**fields: Any) -> dict[str, Any]:
+    """Return a promotion record."""
+    return {"wedding": "w1", "rank": 1, "decided_at": 1_781_000_000_000_000, **fields}
+
+
 def change_value(**fields: Any) -> bytes:
     """Return an encoded change record."""
     return codec.encode("BackupChange", a_change(**fields))
@@ -213,6 +218,11 @@ def change_value(**fields: Any) -> bytes:
 def frontier_value(**fields: Any) -> bytes:
     """Return an encoded frontier record."""
     return codec.encode("Frontier", a_frontier(**fields))
+
+
+def promotion_value(**fields: Any) -> bytes:
+    """Return an encoded promotion record."""
+    return codec.encode("Promotion", a_promotion(**fields))
 
 
 def a_record(offset: int, value: bytes | None, **fields: Any) -> Record:

@@ -54,17 +54,26 @@ def seeded_randomness(seed: int = 1) -> Callable[[int], bytes]:
 
 
 class RecordingProducer:
-    """Keeps what was delivered; fails as often as it is told to, before anything is written."""
+    """Keeps what was delivered; fails as often as it is told to, before anything is written.
+
+    `failures_after` so many deliveries it fails once.
+    """
 
     def __init__(self) -> None:
         self.delivered: list[Outgoing] = []
         self.failures = 0
+        self.failures_after: int | None = None
 
     async def deliver(self, records: Sequence[Outgoing]) -> None:
         """See `BatchProducer.deliver`."""
         if self.failures:
             self.failures -= 1
             raise TransientError("the broker is away", hint="a test said so")
+        if self.failures_after == 0:
+            self.failures_after = None
+            raise TransientError("the broker is away", hint="a test said so")
+        if self.failures_after is not None:
+            self.failures_after -= 1
         self.delivered.extend(records)
 
 

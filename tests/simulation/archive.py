@@ -10,7 +10,7 @@ import blake3
 from schemas import codec, pack
 from schemas.backup import PlacementClass
 from schemas.errors import CorruptionError
-from sinks.catalog_tables import COPIES, KEYS, OBJECTS, PACKS, PARTITIONS
+from sinks.catalog_tables import COPIES, KEYS, OBJECTS, PACKS, PARTITIONS, PROMOTIONS
 from sinks.key_wrapping import MasterKeyWrapper
 from sinks.packer import INDEX_KEYS, decode_changes, open_frame, open_index
 from tests.simulation.worlds import MASTER_KEY, SITES
@@ -74,6 +74,10 @@ class Archive:
     def objects(self) -> Sequence[Any]:
         """Return the catalog's objects."""
         return self.rows(OBJECTS)
+
+    def promotions(self) -> Sequence[Any]:
+        """Return the catalog's promotions."""
+        return self.rows(PROMOTIONS)
 
     def key_rows(self) -> Sequence[Any]:
         """Return the catalog's keys."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from sinks.catalog_tables import OBJECTS as OBJECT_TABLE
-from sinks.catalog_tables import PACKS, PARTITIONS
+from sinks.catalog_tables import PACKS, PARTITIONS, PROMOTIONS
 from streams.state import RouterState
 from tests.builders import CAPTURE, EPOCH, OBJECTS
 from tests.simulation.archive import ViolationError
@@ -119,7 +119,8 @@ def _is_at_rest(world: World) -> bool:
         marks = {(row.topic, row.partition): row.next_offset for row in connection.execute(sa.select(PARTITIONS)).all()}
         claimed = connection.execute(sa.select(OBJECT_TABLE.c.name).where(OBJECT_TABLE.c.state == "claimed")).first()
         owed = connection.execute(sa.select(PACKS.c.name).where(PACKS.c.is_full.is_(False))).first()
-    if claimed is not None or owed is not None:
+        promoted = connection.execute(sa.select(PROMOTIONS.c.wedding).where(PROMOTIONS.c.done_us.is_(None))).first()
+    if any(each is not None for each in (claimed, owed, promoted)):
         return False
     behind = [each for each in world.backup_partitions if marks.get(each, 0) < _length(world, each)]
     return not behind and _is_routed(world)

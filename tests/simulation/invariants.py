@@ -2,7 +2,8 @@
 
 I1 nothing acknowledged is lost, I2 nothing is invented, I3 three verified copies, I4 offsets and
 chains, I5 objects are equal, I8 nothing twice, I10 no plaintext, I14 no worker dies of our mistakes,
-I16 residency; F the frontier claims nothing that is not on its topic; D dead letters are complete.
+I16 residency; P a promotion leaves nothing behind; F the frontier claims nothing that is not on its
+topic; D dead letters are complete.
 Restored states (I5 for rows) are in `restores`.
 """
 
@@ -50,6 +51,7 @@ class Watch:
         self._check_marks()
         await self._check_chains()
         await self._check_nothing_acknowledged_is_lost()
+        await self._check_promotions()
 
     async def look_at_the_end(self) -> None:
         """Check what must hold once everything has come to rest."""
@@ -144,6 +146,26 @@ class Watch:
         if lost := acknowledged - elsewhere:
             raise ViolationError(f"I1: acknowledged, but not in the archive: {sorted(lost)[:5]}")
 
+    async def _check_promotions(self) -> None:
+        """Check that a finished promotion left nothing of its wedding waiting in the slower lane."""
+        log = self.world.log
+        found = {identity(change) for each in await self.archive.protected() for change in each.changes}
+        for row in self.archive.promotions():
+            if row.done_us is None:
+                continue
+            new_lane = {identity(change) for change in map(_change, self._values(row.topic, row.partition)) if change}
+            decided = log.order[row.topic, row.partition, row.offset]
+            for record in log.partitions[row.slow_topic, row.partition]:
+                change = _change(record.value)
+                is_before = log.order[row.slow_topic, row.partition, record.offset] < decided
+                if change is None or not is_before or change["wedding"] != row.wedding:
+                    continue
+                if identity(change) not in found | new_lane:
+                    raise ViolationError(f"P: promoted, but still waiting in {row.slow_topic}: {identity(change)}")
+
+    def _values(self, topic: str, partition: int) -> list[bytes | None]:
+        return [record.value for record in self.world.log.partitions[topic, partition]]
+
     async def _check_archive_is_the_log(self) -> None:
         """Check the archive against what the platform did: nothing lost, nothing invented, each payload equal."""
         expected = self._expected()
@@ -205,6 +227,8 @@ class Watch:
                 continue
             value = self.world.log.partitions[topic, number][offset].value
             assert value is not None
+            if codec.name_of(value) == "Promotion":
+                continue
             if codec.name_of(value) == "Frontier":
                 frontier = codec.decode("Frontier", value)
                 frontiers.append((at, _SOURCES[frontier["source"]], frontier["position"]))

@@ -48,7 +48,13 @@ async def keep_protecting(world: World) -> None:
 
 async def _protect(world: World, life: Life) -> None:
     parts = build_sink(world, life)
-    companions = (parts.sink.watch(), parts.blobs.run(), parts.owed.run(), parts.checkpoints.run())
+    companions = (
+        parts.sink.watch(),
+        parts.blobs.run(),
+        parts.owed.run(),
+        parts.checkpoints.run(),
+        parts.promotions.run(),
+    )
     error = await life.run(_pump_sink(world, parts.sink), *companions)
     await _rest(world, life, error)
 

@@ -10,6 +10,7 @@ import random
 import tempfile
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from schemas.errors import TransientError
 from schemas.topics import BACKUP_TOPICS
 from sinks.blobs import BlobSink
 from sinks.catalog import Catalog, open_engine
@@ -18,6 +19,7 @@ from sinks.key_wrapping import MasterKeyWrapper
 from sinks.keyring import Keyring
 from sinks.late_copies import LateCopies
 from sinks.owed import OwedCopies
+from sinks.promotion import Promotions
 from sinks.protect import Protector
 from sinks.replicate import Replicator
 from sinks.restore import Restorer
@@ -37,11 +39,12 @@ from tests.simulation.stores import FaultyStore, Trouble
 from tests.simulation.virtual import VirtualLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import sqlalchemy as sa
 
     from sinks.receipts import WindowReceipt
+    from streams.records import Record
 
 T = TypeVar("T")
 
@@ -94,6 +97,7 @@ class Parts:
     router: type[Router] = Router
     catalog: type[DyingCatalog] = DyingCatalog
     keyring: type[Keyring] = Keyring
+    promotions: type[Promotions] = Promotions
     replicator: type[Replicator] = Replicator
     protector: type[Protector] = Protector
     sink: type[Sink] = Sink
@@ -191,6 +195,26 @@ class SinkParts:
     blobs: BlobSink
     owed: OwedCopies
     checkpoints: CheckpointWriter
+    promotions: Promotions
+
+
+class SimulatedLaneReader:
+    """Reads any partition of the log, and sometimes does not come through."""
+
+    def __init__(self, world: World, life: Life) -> None:
+        self._world, self._life = world, life
+
+    async def end(self, topic: str, partition: int) -> int:
+        """See `LaneReader.end`."""
+        self._life.step()
+        return len(self._world.log.partitions[topic, partition])
+
+    async def read(self, topic: str, partition: int, offset: int, limit: int) -> Sequence[Record]:
+        """See `LaneReader.read`."""
+        self._life.step()
+        if self._world.rng.random() < self._world.trouble:
+            raise TransientError("nothing came in time", hint="simulated")
+        return self._world.log.read((topic, partition), offset, min(limit, self._world.rng.randint(1, 20)))
 
 
 def build_router(world: World, life: Life) -> tuple[Router, DyingState]:
@@ -243,7 +267,17 @@ def build_sink(world: World, life: Life) -> SinkParts:
         randomness=world.rng.randbytes,
     )
     owed = OwedCopies(catalog=catalog, replicator=replicator, now=world.now)
-    return SinkParts(sink=sink, blobs=blobs, owed=owed, checkpoints=checkpoints)
+    promotions = parts.promotions(
+        catalog=catalog,
+        sink=sink,
+        reader=SimulatedLaneReader(world, life),
+        producer=world.parts.producer(world.log, world.loop, life, trouble=world.trouble),
+        topic_ids=TOPIC_IDS,
+        now=world.now,
+        grace_seconds=world.rng.choice([0.0, 0.5]),
+        promoted=blobs.wake,
+    )
+    return SinkParts(sink=sink, blobs=blobs, owed=owed, checkpoints=checkpoints, promotions=promotions)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ ENTRIES: Final = [
 RECORDS: Final[dict[str, dict[str, Any]]] = {
     "BackupChange": builders.a_change(payload=b'{"op":"c"}'),
     "Frontier": builders.a_frontier(),
+    "Promotion": builders.a_promotion(),
     "BlobManifest": {
         "source": "objects",
         "epoch": 7,

@@ -52,7 +52,15 @@ class Rig:
         return [
             {**codec.decode("BackupChange", each.value), "topic": each.topic}
             for each in self.producer.delivered[before:]
-            if each.value and each.topic != DEAD_LETTERS
+            if each.value and each.topic != DEAD_LETTERS and codec.name_of(each.value) == "BackupChange"
+        ]
+
+    def promoted(self) -> list[tuple[str, int | None, str]]:
+        """Return topic, partition and wedding of the promotions told to the sinks."""
+        return [
+            (each.topic, each.partition, codec.decode("Promotion", each.value)["wedding"])
+            for each in self.producer.delivered
+            if each.value and each.topic in BACKUP_TOPICS and codec.name_of(each.value) == "Promotion"
         ]
 
     def dead_letters(self) -> list[bytes | None]:
@@ -93,11 +101,71 @@ async def test_a_moved_date_changes_the_lane_at_once(rig: Rig) -> None:
     assert (moved["topic"], guest["topic"]) == ("backup.standard", "backup.standard")
 
 
+async def test_a_wedding_that_comes_nearer_is_promoted_after_all_that_was_routed_before(rig: Rig) -> None:
+    """Its record lies in the new lane, behind the whole batch; one that goes farther away needs nothing."""
+    far, near = {**WEDDING, "day": 20900}, WEDDING
+    await rig.route(a_row("public.weddings", after=far, order=1))
+    await rig.route(
+        a_row("public.weddings", before=far, after=near, order=2), a_row("public.vendors", after={"id": 1}, order=3)
+    )
+    await rig.route(a_row("public.weddings", before=near, after=far, order=4))
+
+    assert rig.promoted() == [("backup.critical", partition_of("w1", PARTITIONS), "w1")]
+    assert [codec.name_of(each.value or b"") for each in rig.producer.delivered[:4]][-1] == "Promotion"
+
+
+async def test_a_new_venue_zone_promotes_too(rig: Rig) -> None:
+    """Eight days ahead in London at noon it is seven in Kiritimati."""
+    rig.clock.at = dt.datetime(2026, 6, 3, 12, tzinfo=dt.UTC)
+    there = {**WEDDING, "day": 20615}
+    await rig.route(a_row("public.weddings", after=there, order=1))
+    moved = {**there, "venue_zone": "Pacific/Kiritimati"}
+    await rig.route(a_row("public.weddings", before=there, after=moved, order=2))
+
+    assert [wedding for _, _, wedding in rig.promoted()] == ["w1"]
+
+
+async def test_a_delivery_promotes_from_standard_to_high(rig: Rig) -> None:
+    """The task is due tomorrow."""
+    await rig.route(
+        a_row("public.weddings", after={**WEDDING, "day": 20900}, order=1),
+        a_row("public.tasks", after={"id": 1, "wedding_id": "w1", "due": 20615}, order=2),
+    )
+
+    assert [topic for topic, _, _ in rig.promoted()] == ["backup.high"]
+
+
+async def test_time_alone_promotes_also_what_came_nearer_while_no_router_ran(rig: Rig) -> None:
+    """Nobody touches the wedding; the next router looks from where the last one ended."""
+    await rig.route(a_row("public.weddings", after={**WEDDING, "day": 20630}, order=1))
+    await rig.router.renew_lanes()
+    rig.clock.move(days=10)
+    next_router = Router(
+        mapping=builders.a_mapping(), state=rig.state, producer=rig.producer, partitions=PARTITIONS, now=rig.clock
+    )
+    await next_router.renew_lanes()
+    await next_router.renew_lanes()
+
+    assert [wedding for _, _, wedding in rig.promoted()] == ["w1"]
+
+
+async def test_a_promotion_that_was_not_delivered_is_told_again(rig: Rig) -> None:
+    """The batch is routed once more, for nothing of it was remembered."""
+    await rig.route(a_row("public.weddings", after={**WEDDING, "day": 20900}, order=1))
+    rig.producer.failures_after = 1
+    value = a_row("public.weddings", before={**WEDDING, "day": 20900}, after=WEDDING, order=2)
+    with pytest.raises(TransientError):
+        await rig.router.route(a_batch(CAPTURE, [value], first=1))
+    await rig.route(value)
+
+    assert [wedding for _, _, wedding in rig.promoted()] == ["w1"]
+
+
 async def test_a_record_carries_its_rank(rig: Rig) -> None:
     """What a sink has read ahead it may take in this order."""
     far = {**WEDDING, "id": "w2", "day": 20630}
     await rig.route(*(a_row("public.weddings", after=each, order=at) for at, each in enumerate((WEDDING, far), 1)))
-    near, later = (rank_of(a_record(0, each.value, headers=each.headers)) for each in rig.producer.delivered)
+    near, later = (rank_of(a_record(0, each.value, headers=each.headers)) for each in rig.producer.delivered[:2])
 
     assert near < later < rank_of(a_record(0, b""))
 
