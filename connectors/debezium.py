@@ -158,7 +158,8 @@ def _boundary(envelope: dict[str, Any]) -> Boundary:
 
 
 def _notice(envelope: dict[str, Any]) -> Notice:
-    if envelope.keys() == {"ts_ms"} or "aggregate_type" in envelope:
+    about = envelope.get("additional_data")
+    if envelope.keys() == {"ts_ms"} or ("aggregate_type" in envelope and isinstance(about, dict | None)):
         return Notice(envelope)
     raise FormatError("neither a change, a boundary nor a notification", hint="who else writes to the capture topic?")
 

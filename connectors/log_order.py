@@ -34,6 +34,15 @@ class LogOrder:
             return False
         return self._is_old_change(captured) if captured.order else self._is_old_message(captured)
 
+    def resume_at(self, captured: Change | Boundary) -> None:
+        """Go on behind a hole, as if everything before this event had come."""
+        if isinstance(captured, Boundary):
+            self.whole_lsn, self.order = captured.lsn, 0
+        elif captured.order:
+            self.whole_lsn, self.order = captured.after_lsn, captured.order
+        else:
+            self.whole_lsn, self.order = captured.lsn, 0
+
     def _is_old_boundary(self, boundary: Boundary) -> bool:
         if not boundary.is_end:
             return True

@@ -47,6 +47,7 @@ def stack_settings(settings: Settings) -> StackSettings:
         postgres_port=settings.stack.postgres_port,
         kafka_heap_mib=settings.stack.kafka_heap_mib,
         connect_heap_mib=settings.stack.connect_heap_mib,
+        slot_wal_keep_mib=settings.stack.slot_wal_keep_mib,
     )
 
 

@@ -70,7 +70,15 @@ def _show(found: dict[str, Any]) -> None:
     print_table("lanes", ("lane", "lag", "protected until", "behind s", "verdict"), lanes)
     rows = [
         (name, found[name])
-        for name in ("objects_claimed", "objects_lost", "packs", "packs_owed", "packs_below_three", "gaps")
+        for name in (
+            "objects_claimed",
+            "objects_lost",
+            "packs",
+            "packs_owed",
+            "packs_below_three",
+            "gaps",
+            "capture_gaps",
+        )
     ]
     print_table("archive", ("what", "count"), rows)
     print_table("promotions of the last day", ("what", "count"), list(found["promotions"].items()))

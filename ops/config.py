@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import pydantic
 import pydantic_settings
 
+from ops.stack.settings import SLOT_WAL_KEEP_MIB
 from schemas.backup import Priority  # noqa: TC001 - pydantic reads annotations at run time
 from schemas.errors import ConfigError
 from streams.priority import Condition  # noqa: TC001
@@ -28,13 +29,14 @@ class _Section(pydantic.BaseModel):
 
 
 class StackSection(_Section):
-    """The local stack: ports (0 = free ones) and heaps in MiB."""
+    """The local stack: ports (0 = free ones), heaps, and how much log the server keeps for a slot, in MiB."""
 
     kafka_port: _Port = 0
     connect_port: _Port = 0
     postgres_port: _Port = 0
     kafka_heap_mib: Annotated[int, pydantic.Field(ge=192)] = 384
     connect_heap_mib: Annotated[int, pydantic.Field(ge=256)] = 448
+    slot_wal_keep_mib: Annotated[int, pydantic.Field(ge=32)] = SLOT_WAL_KEEP_MIB
 
 
 class SourceSection(_Section):

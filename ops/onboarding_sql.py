@@ -20,6 +20,7 @@ LOCK_TIMEOUT: Final[LiteralString] = "SET lock_timeout = '5s'"
 SCHEMA: Final[LiteralString] = """
 CREATE SCHEMA IF NOT EXISTS wedsync;
 CREATE TABLE IF NOT EXISTS wedsync.heartbeat (id integer PRIMARY KEY, beat_at timestamp with time zone);
+ALTER TABLE wedsync.heartbeat REPLICA IDENTITY FULL;
 CREATE TABLE IF NOT EXISTS wedsync.debezium_signal (
     id character varying(64) PRIMARY KEY, type character varying(32) NOT NULL, data text
 );

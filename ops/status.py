@@ -15,7 +15,7 @@ from schemas.backup import COPIES_PROTECTED, SERVICE_LEVELS, Priority
 from schemas.topics import backup_topic
 from sinks import promotion_rows
 from sinks.catalog import open_engine
-from sinks.catalog_tables import COPIES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
+from sinks.catalog_tables import CAPTURE_GAPS, COPIES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
 
 if TYPE_CHECKING:
     from ops.config import Settings
@@ -63,6 +63,7 @@ def archive_counts(connection: sa.Connection) -> dict[str, int]:
         "packs_owed": sa.select(count).where(PACKS.c.is_full.is_(False)),
         "packs_below_three": sa.select(count).select_from(few),
         "gaps": sa.select(count).select_from(GAPS),
+        "capture_gaps": sa.select(count).select_from(CAPTURE_GAPS),
         "bytes": sa.select(sa.func.coalesce(sa.func.sum(PACKS.c.size_bytes), 0)),
         "events": sa.select(sa.func.coalesce(sa.func.sum(PACKS.c.events), 0)),
     }

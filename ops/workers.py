@@ -61,6 +61,7 @@ def run_router(settings: Settings, brokers: str) -> None:
             metrics.ROUTED: lambda: router.routed,
             metrics.DEAD_LETTERS: lambda: router.dead_letters,
             metrics.WAITING: lambda: router.waiting,
+            metrics.CAPTURE_HOLES: lambda: router.holes,
         }
     )
     serve("router", settings.state_dir / "run")

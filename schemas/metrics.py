@@ -49,6 +49,9 @@ OBJECTS_CLAIMED: Final = Metric(
 PACKS_OWED: Final = Metric("wedsync_packs_owed", "gauge", "packs with fewer copies than their due")
 GAPS: Final = Metric("wedsync_gaps", "gauge", "entries of the gap ledger")
 STORE_SUSPECT: Final = Metric("wedsync_store_suspect", "gauge", "1 while a store's last call failed", ("store",))
+CAPTURE_HOLES: Final = Metric(
+    "wedsync_capture_holes", "gauge", "logs in which a hole was found: each needs a new epoch"
+)
 ROUTED: Final = Metric("wedsync_routed_records", "gauge", "records produced to backup topics since the router began")
 DEAD_LETTERS: Final = Metric("wedsync_dead_letters", "gauge", "records that became dead letters since the router began")
 WAITING: Final = Metric(

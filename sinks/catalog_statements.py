@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from schemas.backup import PlacementClass
 from schemas.errors import RefusedError
 from schemas.pack import NO_PREVIOUS
-from sinks import promotion_rows
+from sinks import gap_rows, promotion_rows
 from sinks.catalog_tables import COPIES, FRAMES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
 from sinks.receipts import (
     BlobReceipt,
@@ -140,6 +140,7 @@ def commit_window(connection: sa.Connection, window: WindowReceipt) -> None:
     for claim in window.claims:
         add_claim(connection, claim)
     promotion_rows.add(connection, after, window.promoted)
+    gap_rows.add(connection, window.gaps)
 
 
 def add_pack(connection: sa.Connection, receipt: PackReceipt, topic_id: str, protected_us: int) -> None:

@@ -140,3 +140,18 @@ PROMOTIONS: Final = sa.Table(
     sa.Column("done_us", sa.BigInteger),
 )
 sa.Index("promotions_pending", PROMOTIONS.c.decided_us, sqlite_where=PROMOTIONS.c.done_us.is_(None))
+CAPTURE_GAPS: Final = sa.Table(
+    "capture_gaps",
+    METADATA,
+    sa.Column("gap", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("from_epoch", sa.BigInteger, nullable=False),
+    sa.Column("to_epoch", sa.BigInteger, nullable=False),
+    sa.Column("from_us", sa.BigInteger, nullable=False),
+    sa.Column("to_us", sa.BigInteger, nullable=False),
+    sa.Column("from_lsn", sa.BigInteger, nullable=False),
+    sa.Column("to_lsn", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("found_us", sa.BigInteger, nullable=False),
+)
+"""Stretches of time of which a source's log is not whole: see `connectors.ledger.Gap`. Rebuilt from its messages."""

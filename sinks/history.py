@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from schemas.errors import RefusedError
 from schemas.pack import decode_log_entries, parse_pack_name
+from sinks import gap_rows
 from sinks.catalog_tables import COPIES, FRAMES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
 from sinks.cut import FrontierRow
 from sinks.in_order import in_order
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import AsyncGenerator, Iterable, Sequence
 
+    from connectors.ledger import Gap
     from sinks.catalog import Catalog
     from sinks.keyring import Keyring
     from sinks.pack_reader import PackReader
@@ -87,6 +89,11 @@ class History:
                 connection.execute(sa.select(GAPS.c.reason).where(GAPS.c.source.in_(sources))).scalars()
             )
         )
+
+    async def capture_gaps(self, source: str) -> list[Gap]:
+        """Return the stretches of time of which a source's log is not whole."""
+        gaps = await self._catalog.run(gap_rows.known)
+        return [gap for gap in gaps if gap.source == source]
 
     async def key(self, wedding: str) -> bytes:
         """Return a wedding's data key.

@@ -126,6 +126,7 @@ class Protector:
                 after=prepared.after,
                 packs=tuple(receipts),
                 claims=prepared.claims,
+                gaps=prepared.window.gaps,
                 protected_us=self.now_us(),
                 promoted=prepared.window.promoted,
             )

@@ -14,17 +14,19 @@ from schemas import codec
 from schemas.backup import SERVICE_LEVELS, PlacementClass, Priority, Residency
 from schemas.pack import SALT_BYTES, decode_log_entries
 from schemas.topics import priority_of_topic
-from sinks import catalog_statements
+from sinks import catalog_statements, gap_rows
 from sinks.packer import decode_changes
 from sinks.protect import object_name
 from sinks.receipts import BlobReceipt, Claim, ObjectState
 from sinks.seal import seal_note
+from sinks.window import gaps_filed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import sqlalchemy as sa
 
+    from connectors.ledger import Gap
     from sinks.rebuild_keys import KeyFinder
     from sinks.rebuild_scan import PackScanner, ScannedPack
 
@@ -47,6 +49,7 @@ class ObjectScan:
         self._scanner, self._keys, self._randomness = scanner, keys, randomness
         self.manifests: list[FoundManifest] = []
         self.locked: set[str] = set()
+        self.gaps: list[Gap] = []
 
     async def announced(self, scanned: ScannedPack) -> tuple[Claim, ...]:
         """Return the versions that a log pack announces.
@@ -60,7 +63,9 @@ class ObjectScan:
             if plain is None:
                 self.locked.add(frame["wedding"])
                 continue
-            puts = [each for each in decode_changes(decode_log_entries(plain)) if each["kind"] == "object_put"]
+            changes = decode_changes(decode_log_entries(plain))
+            self.gaps += gaps_filed(changes)
+            puts = [each for each in changes if each["kind"] == "object_put"]
             claims += [await self._claim(each, scanned.index["topic"]) for each in puts]
         return tuple(claims)
 
@@ -87,7 +92,8 @@ class ObjectScan:
             )
 
     def write(self, connection: sa.Connection) -> int:
-        """Protect every version whose chunks are all there, and return how many manifests lack one."""
+        """Protect every version whose chunks are all there, and return how many manifests lack one; file the gaps."""
+        gap_rows.add(connection, self.gaps)
         unsound = 0
         best: dict[tuple[str, bytes], FoundManifest] = {}
         for each in sorted(self.manifests, key=lambda each: (each.created_us, each.pack_hash, each.number)):

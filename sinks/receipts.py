@@ -11,6 +11,7 @@ import enum
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from connectors.ledger import Gap
     from schemas.backup import PlacementClass
     from sinks.promotion_rows import PromotedWedding
     from sinks.replicate import Copy
@@ -109,6 +110,7 @@ class WindowReceipt:
     claims: tuple[Claim, ...]
     protected_us: int
     promoted: tuple[PromotedWedding, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

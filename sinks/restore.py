@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Iterable, Sequence
 
+    from connectors.ledger import Gap
     from schemas.mapping import TableMapping
     from sinks.cut import Cut, FrontierRow
     from sinks.history import Changes, History
@@ -114,8 +115,9 @@ class Restorer:
             each for each in every if not await self._replay(replay, each, frames[each], is_needed=each == wedding)
         ]
         never = await self._check_copies(replay, cut)
-        losses = [*_erased(erased), *await self._gaps(among)]
-        return _warned(replay.state(), [*_never_copied(never), *losses], is_whole=not losses), replay.related
+        touched, passed = _told(await self._history.capture_gaps(self._source), cut)
+        losses = [*_erased(erased), *await self._gaps(among), *touched]
+        return _warned(replay.state(), [*_never_copied(never), *losses, *passed], is_whole=not losses), replay.related
 
     async def plan(self, wedding: str | None, at: dt.datetime | None) -> Plan:
         """Return what a restore would bring and cost; nothing is written."""
@@ -174,7 +176,16 @@ class Restorer:
             await self._history.frontiers(), source=self._source, weddings=weddings, partitions=self._partitions
         )
         commits = await commits_near(self._history, source=self._source, known=known, at_us=at_us)
-        return decide_cut(commits, known, source=self._source, at_us=at_us)
+        try:
+            return decide_cut(commits, known, source=self._source, at_us=at_us)
+        except RefusedError as error:
+            raise await self._with_gap(error, at_us) from error
+
+    async def _with_gap(self, error: RefusedError, at_us: int | None) -> RefusedError:
+        """Return a refusal that names the gap its instant falls into, where one was filed."""
+        gaps = [each for each in await self._history.capture_gaps(self._source) if each.touches(at_us or 0)]
+        reasons = "; ".join(dict.fromkeys(each.reason for each in gaps))
+        return RefusedError(f"{error} (gap: {reasons})", hint=error.hint) if gaps else error
 
     async def _replay(self, replay: Replay, wedding: str, frames: Sequence[FrameAt], *, is_needed: bool) -> bool:
         """Replay one wedding's frames; return False for one whose key is gone, unless it is the one asked for."""
@@ -302,6 +313,23 @@ def _never_copied(tables: Sequence[str]) -> list[str]:
         return []
     names = ", ".join(tables)
     return [f"never copied in this epoch: {names}: rows older than the capture and never touched since are missing"]
+
+
+def _told(gaps: Sequence[Gap], cut: Cut) -> tuple[list[str], list[str]]:
+    """Return what to say of gaps the restore falls into, and of the one its epoch began with."""
+    at_us = cut.committed_us if cut.at_us is None else cut.at_us
+    touched = [f"this instant lies in a gap: {_span(gap)}: {gap.reason}" for gap in gaps if gap.touches(at_us)]
+    passed = [
+        f"not captured: what changed between {_span(gap)} ({gap.reason}); all tables were copied again after it"
+        for gap in gaps
+        if gap.to_epoch == cut.order.epoch and gap.to_us <= at_us
+    ]
+    return touched, passed
+
+
+def _span(gap: Gap) -> str:
+    begin = instant(gap.from_us).isoformat() if gap.from_us else "an unknown instant"
+    return f"{begin} and {instant(gap.to_us).isoformat()}"
 
 
 def _erased(weddings: Sequence[str]) -> list[str]:

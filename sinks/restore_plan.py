@@ -19,6 +19,7 @@ import orjson
 from connectors import debezium, storage
 from connectors.debezium import Boundary, Change, Notice
 from connectors.storage import ObjectAction, ObjectNotice
+from connectors.table_copies import is_partial
 from schemas.errors import FormatError
 from sinks.commits import commit_of
 from sinks.cut import Order
@@ -225,7 +226,7 @@ class Replay:
 
 
 def completed_table(change: Mapping[str, Any]) -> str | None:
-    """Return the table whose copy a `snapshot` change says is complete; None when that copy failed.
+    """Return the table whose copy a `snapshot` change says is complete; None when it failed or left rows out.
 
     Raises:
         FormatError: its payload is no notification.
@@ -233,6 +234,8 @@ def completed_table(change: Mapping[str, Any]) -> str | None:
     notice = debezium.parse(change["payload"])
     if not isinstance(notice, Notice):
         raise FormatError("a snapshot whose payload is no notification", hint="it was written by another version")
+    if is_partial(str(notice.fields.get("id", ""))):
+        return None
     about = notice.fields.get("additional_data") or {}
     return str(about["scanned_collection"]) if about.get("status") in _COMPLETE else None
 

@@ -6,9 +6,11 @@ and what it says of frontiers and objects. Nothing here knows keys or stores.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from connectors.ledger import gap_of
 from schemas import codec
 from schemas.backup import QUARANTINE, Residency
 from schemas.errors import FormatError
@@ -18,8 +20,9 @@ from sinks.promotion_rows import PromotedWedding
 from sinks.receipts import FrontierMark, PartitionMark
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from connectors.ledger import Gap
     from schemas.backup import PlacementClass
     from streams.records import Record
 
@@ -48,6 +51,7 @@ class SortedWindow:
     repeated: int
     undecodable: int
     promoted: tuple[PromotedWedding, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 def sort_window(records: Sequence[Record], mark: PartitionMark) -> SortedWindow:
@@ -67,6 +71,7 @@ class _Sorting:
         self._objects: list[NewObject] = []
         self._instants: list[tuple[int, int]] = []
         self._promoted: list[PromotedWedding] = []
+        self._gaps: list[Gap] = []
         self._repeated = self._undecodable = 0
 
     def take(self, record: Record) -> None:
@@ -144,6 +149,8 @@ class _Sorting:
             self._instants.append((committed_us, record.timestamp_ms * 1000))
         if change["kind"] == "object_put":
             self._objects.append(NewObject(change=change, placement=placement))
+        elif change["kind"] == "message":
+            self._gaps += gaps_filed([change])
 
     def finish(self, first: int, last: int) -> SortedWindow:
         return SortedWindow(
@@ -157,7 +164,18 @@ class _Sorting:
             repeated=self._repeated,
             undecodable=self._undecodable,
             promoted=tuple(self._promoted),
+            gaps=tuple(self._gaps),
         )
+
+
+def gaps_filed(changes: Iterable[Mapping[str, Any]]) -> list[Gap]:
+    """Return the gaps that changes file; a message that only looks like one is a message."""
+    found = []
+    for change in changes:
+        if change["kind"] == "message":
+            with contextlib.suppress(FormatError):
+                found += [gap for gap in [gap_of(change["payload"])] if gap is not None]
+    return found
 
 
 def _undecodable(record: Record, value: bytes) -> tuple[dict[str, Any], bytes]:

@@ -59,6 +59,11 @@ class Router:
         """Return how many records became dead letters."""
         return sum(routing.dead_letters for routing in self._routings.values())
 
+    @property
+    def holes(self) -> int:
+        """Return in how many logs a hole was found: each needs a new epoch."""
+        return sum(self._state.witness.has_hole(*key) for key in self._routings)
+
     async def route(self, batch: RecordBatch) -> int:
         """Route a batch and return how many records were produced; on any error nothing is remembered.
 
@@ -117,6 +122,8 @@ class Router:
                 for key in self._routings
                 if (progress := self._state.progress(*key)) is not None
                 and self._announced.get(key) != progress.next_offset
+                # What lies behind a hole is protected, but nobody may be told that everything is.
+                and not self._state.witness.has_hole(*key)
             }
             if moved:
                 await self._producer.deliver(

@@ -22,6 +22,7 @@ from schemas.wedding import Wedding
 from streams import events
 from streams.records import Outgoing, Record
 from streams.state import Member, parent_name
+from streams.witness import Continuity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,7 @@ class SourceRouting:
         self._mapping, self._state, self._destinations = mapping, state, destinations
         self._references = _references(mapping)
         self._deliveries = {rule.table: rule.due for rule in mapping.deliveries}
+        self._continuity = Continuity(source, epoch, state.witness)
         self._tables: dict[str, Table] = {}
         self._encode = ChangeEncoder(source, epoch).encode
         self._committed_us = 0
@@ -96,11 +98,13 @@ class SourceRouting:
         if isinstance(captured, Notice):
             self._notice(captured, record)
             return
-        if self._state.order(self._source, self._epoch).is_repeated(captured):
+        order = self._state.order(self._source, self._epoch)
+        if self._continuity.is_repeated(order, captured, record.offset, committed_us=self._committed_us, now=self._now):
             return
         if isinstance(captured, Boundary):
             self._boundary(captured, record)
         elif captured.table.startswith(OUR_SCHEMA):
+            self._continuity.check_beat(captured, record.offset, now=self._now)
             self._committed_us = max(self._committed_us, captured.committed_us)
         elif captured.operation in (Operation.TRUNCATE, Operation.MESSAGE):
             self._platform_event(captured, record)
@@ -111,6 +115,7 @@ class SourceRouting:
 
     def _notice(self, notice: Notice, record: Record) -> None:
         """Pass on that a table's copy is complete: restore must know from where on it has every row."""
+        self._continuity.note_copy(notice.fields, record.offset, now=self._now)
         if notice.fields.get("type") == "TABLE_SCAN_COMPLETED":
             table = str((notice.fields.get("additional_data") or {}).get("scanned_collection", ""))
             self._out.append(

@@ -20,6 +20,7 @@ import orjson
 from connectors.log_order import LogOrder
 from schemas.backup import QUARANTINE, Residency
 from schemas.wedding import Wedding
+from streams.witness import LogWitness
 
 if TYPE_CHECKING:
     import pathlib
@@ -76,6 +77,7 @@ class RouterState:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
+        self.witness = LogWitness(self._db)
         self._orders: dict[tuple[str, int], LogOrder] = {}
         self._members: collections.OrderedDict[bytes, Member] = collections.OrderedDict()
         self._unwritten: dict[bytes, Member] = {}
@@ -249,6 +251,7 @@ class RouterState:
             self._members.popitem(last=False)
 
     def _forget_cached(self) -> None:
+        self.witness.forget_cached()
         self._orders.clear()
         self._members.clear()
         self._unwritten.clear()

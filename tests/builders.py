@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from connectors.ledger import Gap
 from connectors.storage import ObjectAction, ObjectNotice
 from schemas import codec
 from schemas.backup import Residency
@@ -101,6 +103,7 @@ def a_row(
 
 def a_message(
     prefix: str,
+    content: str = "hello",
     *,
     order: int = 0,
     transaction: int = 700,
@@ -117,9 +120,27 @@ def a_message(
             "op": "m",
             "source": {**source, "schema": "", "table": ""},
             "transaction": _place(transaction, lsn, order) if order else None,
-            "message": {"prefix": prefix, "content": "aGVsbG8="},
+            "message": {"prefix": prefix, "content": base64.b64encode(content.encode()).decode()},
         }
     )
+
+
+def a_gap(**fields: Any) -> Gap:
+    """Return a gap of ten minutes between two epochs."""
+    begin_us = EPOCH * 1_000_000
+    given: dict[str, Any] = {
+        "gap": "slot-1",
+        "source": "platform",
+        "from_epoch": EPOCH,
+        "to_epoch": EPOCH + 3600,
+        "from_us": begin_us,
+        "to_us": begin_us + 600_000_000,
+        "from_lsn": 1000,
+        "to_lsn": 2000,
+        "reason": "the slot was dropped",
+        "found_us": begin_us + 600_000_000,
+    }
+    return Gap(**{**given, **fields})
 
 
 def _source(*, lsn: int, committed_us: int, transaction: int, after_lsn: int | None) -> dict[str, Any]:

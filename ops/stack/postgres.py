@@ -8,15 +8,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ops.stack.settings import LOOPBACK
+from ops.stack.settings import LOOPBACK, SLOT_WAL_KEEP_MIB
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from ops.stack.settings import StackPorts, StackSettings
 
 SUPERUSER: Final = "postgres"
-# A source that is down must not fill the disk: past this the slot is lost, loudly, and a new epoch begins.
-SLOT_WAL_KEEP_MIB: Final = 4096
 # Postgres refuses to run as root: the first of these accounts that exists runs it instead.
 _ACCOUNTS: Final = ("postgres", "nobody")
 _DEBIAN_VERSIONS: Final = Path("/usr/lib/postgresql")
@@ -94,12 +92,12 @@ def initdb_command(settings: StackSettings, *, bin_dir: Path, target: Path) -> t
 
 def serve_command(settings: StackSettings, ports: StackPorts, *, bin_dir: Path) -> tuple[str, ...]:
     """Return the command that runs the server in the foreground."""
-    options = server_options(ports)
+    options = server_options(ports, slot_wal_keep_mib=settings.slot_wal_keep_mib)
     flags = tuple(flag for name, value in options.items() for flag in ("-c", f"{name}={value}"))
     return (str(bin_dir / "postgres"), "-D", str(postgres_dir(settings) / "data"), *flags)
 
 
-def server_options(ports: StackPorts) -> dict[str, str]:
+def server_options(ports: StackPorts, *, slot_wal_keep_mib: int = SLOT_WAL_KEEP_MIB) -> dict[str, str]:
     """Return the server's settings: logical decoding, fast where no promise is touched, fsync on."""
     return {
         "listen_addresses": LOOPBACK,
@@ -109,7 +107,7 @@ def server_options(ports: StackPorts) -> dict[str, str]:
         "wal_level": "logical",
         "max_wal_senders": "10",
         "max_replication_slots": "10",
-        "max_slot_wal_keep_size": f"{SLOT_WAL_KEEP_MIB}MB",
+        "max_slot_wal_keep_size": f"{slot_wal_keep_mib}MB",
         "fsync": "on",
         "shared_buffers": "128MB",
         # After a crash: one system call instead of opening every file of the cluster.

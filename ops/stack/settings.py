@@ -16,6 +16,8 @@ CACHE_DIR: Final = _PROJECT_ROOT / ".cache" if _IS_CHECKOUT else Path.home() / "
 DEFAULT_JARS_DIR: Final = CACHE_DIR / "jars"
 
 LOOPBACK: Final = "127.0.0.1"
+# A source that is down must not fill the disk: past this the slot is lost, loudly, and a new epoch begins.
+SLOT_WAL_KEEP_MIB: Final = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,7 @@ class StackSettings:
     # Resident with these, measured: Kafka 240-310 MiB, Connect 200 at rest and 300-425 MiB under 1,000 changes/s.
     kafka_heap_mib: int = 384
     connect_heap_mib: int = 448
+    slot_wal_keep_mib: int = SLOT_WAL_KEEP_MIB
     # How long `up` waits for all three parts before it gives up and says which one is missing.
     ready_timeout_seconds: float = 90.0
     jars_dir: Path = DEFAULT_JARS_DIR

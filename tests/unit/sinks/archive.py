@@ -165,10 +165,11 @@ class Archive:
         value = builders.a_row(table, after=row, operation="r", committed_us=self._us)
         self.capture(f"capture.platform.e{epoch}", value)
 
-    def copied(self, table: str, *, status: str = "SUCCEEDED", epoch: int = EPOCH) -> None:
+    def copied(self, table: str, *, status: str = "SUCCEEDED", epoch: int = EPOCH, copy: str = "copy-e1") -> None:
         """Let a table's first copy be complete."""
         about = {"scanned_collection": table, "status": status}
-        notice = {"aggregate_type": "Incremental Snapshot", "type": "TABLE_SCAN_COMPLETED", "additional_data": about}
+        what = {"aggregate_type": "Incremental Snapshot", "type": "TABLE_SCAN_COMPLETED", "id": copy}
+        notice = {**what, "additional_data": about}
         self.capture(f"capture.platform.e{epoch}", orjson.dumps(notice))
 
     def photo(self, key: str, content: bytes | None, *, version: str = "1", at_us: int | None = None) -> None:

@@ -14,7 +14,7 @@ from connectors.debezium import UNAVAILABLE
 from connectors.storage import encode_notice
 from schemas import codec
 from schemas.backup import PLATFORM, QUARANTINE
-from schemas.errors import CorruptionError, TransientError
+from schemas.errors import TransientError
 from schemas.partitioning import partition_of
 from schemas.topics import BACKUP_TOPICS, DEAD_LETTERS
 from streams.records import rank_of
@@ -347,11 +347,25 @@ async def test_nothing_is_remembered_that_was_not_delivered(rig: Rig) -> None:
     assert (again["position"], rig.router.routed) == (0, 1)
 
 
-async def test_a_hole_in_the_log_stops_the_router(rig: Rig) -> None:
-    """It is loud, and nothing is remembered of the batch."""
-    with pytest.raises(CorruptionError, match="hole"):
-        await rig.route(a_row("public.guests", after=GUEST, order=1), a_row("public.guests", after=GUEST, order=3))
-    assert rig.state.progress("platform", builders.EPOCH) is None
+async def test_a_hole_in_the_log_ends_its_frontier_and_nothing_else(rig: Rig) -> None:
+    """What comes behind it is protected too, but nobody is told that everything is; and it is remembered."""
+    found = await rig.route(a_row("public.guests", after=GUEST, order=1), a_row("public.guests", after=GUEST, order=3))
+
+    assert [each["position"] for each in found] == [0, 1]
+    assert await rig.router.announce_frontiers() == 0
+    assert rig.router.holes == 1
+
+
+async def test_a_heartbeat_that_never_came_is_a_hole(rig: Rig) -> None:
+    """Each beat names the one it replaced: a slot that was moved on skips one, and nothing else would tell."""
+    beats = [
+        a_row("wedsync.heartbeat", before={"beat_at": before}, after={"beat_at": after}, order=order)
+        for before, after, order in ((None, "1", 1), ("1", "2", 2), ("3", "4", 3))
+    ]
+    await rig.route(*beats[:2])
+    assert rig.router.holes == 0
+    await rig.route(beats[2])
+    assert rig.router.holes == 1
 
 
 async def test_the_frontier_goes_to_every_partition_of_every_lane(rig: Rig) -> None:
