@@ -7,5 +7,6 @@ Postgres source is the order of its commits, and two numbers tell what is repeat
 Read first: `debezium` and `storage` (what is captured, pure), `log_order` (repeated or missing), `ledger`
 (gaps and sequences, written into the log itself) and `table_copies` (copies by signal), then
 `connector_config` (what Debezium is told, and why), `connect` (Kafka Connect's REST interface) and
-`folder` with `known_objects` (a folder, watched and swept).
+`folder` with `known_objects` (a folder, watched and swept). `notices` reads what
+buckets' providers send.
 """

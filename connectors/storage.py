@@ -27,7 +27,12 @@ class ObjectAction(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectNotice:
-    """One notice; instants in microseconds since 1970 UTC, size in bytes."""
+    """One notice; instants in microseconds since 1970 UTC, size in bytes.
+
+    `sequencer` is the store's own order of one key's events, as a string that compares as they
+    happened; empty where the store has none (a folder) or a sweep found what no notice told.
+    `wedding` is what the object's own metadata says, empty where it says nothing.
+    """
 
     action: ObjectAction
     bucket: str
@@ -36,6 +41,8 @@ class ObjectNotice:
     size: int
     modified_us: int
     noticed_us: int
+    sequencer: str = ""
+    wedding: str = ""
 
 
 def encode_notice(notice: ObjectNotice) -> bytes:
@@ -50,6 +57,8 @@ def encode_notice(notice: ObjectNotice) -> bytes:
             "size": notice.size,
             "modified_at": notice.modified_us,
             "noticed_at": notice.noticed_us,
+            "sequencer": notice.sequencer,
+            "wedding": notice.wedding,
         },
     )
 
@@ -69,6 +78,8 @@ def decode_notice(value: bytes) -> ObjectNotice:
         size=record["size"],
         modified_us=record["modified_at"],
         noticed_us=record["noticed_at"],
+        sequencer=record["sequencer"],
+        wedding=record["wedding"],
     )
 
 

@@ -105,7 +105,7 @@ class Replay:
         self._rows: dict[str, dict[bytes, tuple[Order, Image | None]]] = collections.defaultdict(dict)
         self._truncated: dict[str, Order] = {}
         self._complete: dict[str, Order] = {}
-        self._objects: dict[ObjectName, ObjectVersion] = {}
+        self._objects: dict[tuple[ObjectName, bool], ObjectVersion] = {}
         self._events = Events(wedding=wedding, at_us=cut.at_us)
         self.related: set[str] = set()
         self._schema: tuple[Order, bytes] = (_START, b"")
@@ -186,9 +186,10 @@ class Replay:
             order=Order(change["epoch"], change["position"]),
             notice=notice,
         )
-        held = self._objects.get(version.name)
+        # What the store put in order is compared by that order, the rest by time: two rules, so two winners.
+        held = self._objects.get(place := (version.name, bool(notice.sequencer)))
         if held is None or _age(held) < _age(version):
-            self._objects[version.name] = version
+            self._objects[place] = version
 
     def incomplete(self) -> list[str]:
         """Return the tables of whose earlier rows no complete copy lies at or below the cut, in its epoch."""
@@ -199,18 +200,25 @@ class Replay:
         rows = {table: self._alive(table, held) for table, held in self._rows.items()}
         if self._wedding is not None:
             rows = _Families(self._mapping, self._wedding, rows).kept()
-        is_put = {ObjectAction.PUT}
         return State(
             wedding=self._wedding,
             cut=self._cut,
             rows={table: alive for table, alive in rows.items() if alive},
-            objects={name: each for name, each in sorted(self._objects.items()) if each.notice.action in is_put},
+            objects=self._living_objects(),
             ddl=debezium.message_content(self._schema[1]).decode() if self._schema[1] else None,
             audit=self._audit.result(),
             events=self._events.found(),
             warnings=tuple(self._warnings()),
             is_whole=not self._unreadable and not self._unruled,
         )
+
+    def _living_objects(self) -> dict[ObjectName, ObjectVersion]:
+        newest: dict[ObjectName, ObjectVersion] = {}
+        for (name, _), each in sorted(self._objects.items()):
+            held = newest.get(name)
+            if held is None or _instant(held) < _instant(each):
+                newest[name] = each
+        return {name: each for name, each in newest.items() if each.notice.action is ObjectAction.PUT}
 
     def _alive(self, table: str, held: Mapping[bytes, tuple[Order, Image | None]]) -> dict[bytes, Image]:
         """Return the rows that no TRUNCATE and no new copy of the table has ended."""
@@ -246,7 +254,11 @@ def _key(image: Image, rule: TableRule) -> bytes:
     return orjson.dumps([image[column] for column in rule.key])
 
 
-def _age(version: ObjectVersion) -> tuple[int, Order]:
+def _age(version: ObjectVersion) -> tuple[str, int, Order]:
+    return version.notice.sequencer, *_instant(version)
+
+
+def _instant(version: ObjectVersion) -> tuple[int, Order]:
     return version.notice.modified_us, version.order
 
 

@@ -22,6 +22,8 @@ LONGS = st.integers(-(2**63), 2**63 - 1)
         size=LONGS,
         modified_us=LONGS,
         noticed_us=LONGS,
+        sequencer=st.text(),
+        wedding=st.text(),
     )
 )
 def test_a_notice_comes_back_as_it_was(notice: ObjectNotice) -> None:

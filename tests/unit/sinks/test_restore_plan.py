@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +71,12 @@ def a_completion(position: int, table: str, *, epoch: int = EPOCH) -> Change:
     return a_change(position, payload, kind="snapshot", transaction=0, epoch=epoch)
 
 
-def a_photo(position: int, version: str, modified_us: int, *, key: str = "weddings/w1/a.jpg") -> Change:
+def a_photo(
+    position: int, version: str, modified_us: int, *, key: str = "weddings/w1/a.jpg", sequencer: str = ""
+) -> Change:
     """Return an object put, or with no version deleted."""
     action = ObjectAction.PUT if version else ObjectAction.DELETE
-    notice = builders.a_notice(action=action, key=key, version=version, modified_us=modified_us)
+    notice = builders.a_notice(action=action, key=key, version=version, modified_us=modified_us, sequencer=sequencer)
     return a_change(position, encode_notice(notice), kind=f"object_{action.value}", source="objects")
 
 
@@ -192,6 +195,18 @@ def test_an_object_is_its_newest_version_at_t() -> None:
         return [each.notice.version for each in replayed(*photos, cut=a_cut(at_us=at_us)).objects.values()]
 
     assert [version_at(at_us) for at_us in (9, 10, 29, 30, None)] == [[], ["1"], ["2b"], ["3"], ["3"]]
+
+
+def test_the_stores_own_order_counts_and_not_its_clocks() -> None:
+    """Nor the order of arrival; what a sweep found, which has no place in that order, is placed by time."""
+    late, early = a_photo(1, "2", 10, sequencer="b"), a_photo(2, "1", 20, sequencer="a")
+    swept = a_photo(3, "3", 11)
+    for photos in itertools.permutations([late, early]):
+        (found,) = replayed(*photos).objects.values()
+        assert found.notice.version == "2"
+    for photos in itertools.permutations([late, early, swept]):
+        (found,) = replayed(*photos).objects.values()
+        assert found.notice.version == "3"
 
 
 def test_a_deleted_object_is_not_there() -> None:
