@@ -11,7 +11,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Final
 
-from schemas.topics import capture_topic
+from schemas.topics import SOURCE_BYTES_MAX, capture_topic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,5 +166,5 @@ def _latency() -> dict[str, str]:
         "producer.override.compression.type": "none",
         "producer.override.enable.idempotence": "true",
         "producer.override.max.in.flight.requests.per.connection": "5",
-        "producer.override.max.request.size": str(16 << 20),
+        "producer.override.max.request.size": str(SOURCE_BYTES_MAX),
     }

@@ -11,6 +11,7 @@ import base64
 import binascii
 import enum
 import functools
+import re
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -40,6 +41,8 @@ class Operation(enum.StrEnum):
     MESSAGE = "m"
 
 
+_FIRST_SEQUENCE: Final = re.compile(r'^\[null,(?:null|"[0-9]{1,20}")\]$')
+"""What stands where no commit came before. Anything else without one would be taken for a repetition."""
 _OPERATIONS: Final = {each.value: each for each in Operation}
 
 
@@ -119,6 +122,8 @@ def _change(envelope: dict[str, Any]) -> Change:
         _after_lsn(source.get("sequence")),
         "" if has_table else str(envelope["message"]["prefix"]),
     )
+    if has_table and operation is not Operation.READ and not (change.order and _has_place(change, source)):
+        raise FormatError("a change without its place in the log", hint="is provide.transaction.metadata on?")
     for image in (change.before, change.after):
         if image is not None and not isinstance(image, dict):
             raise FormatError("a row image is not an object", hint="who else writes to the capture topic?")
@@ -131,6 +136,10 @@ def _after_lsn(sequence: str | None) -> int:
     before, _, _ = (sequence or "").partition(",")
     digits = before.strip('[" ')
     return _long(digits) if digits.isdecimal() else 0
+
+
+def _has_place(change: Change, source: dict[str, Any]) -> bool:
+    return change.after_lsn > 0 or _FIRST_SEQUENCE.match(str(source["sequence"])) is not None
 
 
 def _committed_us(source: dict[str, Any]) -> int:

@@ -69,6 +69,9 @@ PLATFORM: Final = "@platform"
 QUARANTINE: Final = "@quarantine"
 """The pseudo-wedding of rows whose parent row is not known yet."""
 
+UNREAD: Final = "@unread"
+"""The pseudo-wedding of what could not be read: dead letters, and what became of them."""
+
 
 EU_COUNTRIES: Final = frozenset(
     "AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE".split()  # noqa: SIM905

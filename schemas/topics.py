@@ -15,6 +15,10 @@ from schemas.errors import FormatError
 CAPTURE_PATTERN: Final = r"^capture\.([a-z0-9-]+)\.e([0-9]+)$"
 DEAD_LETTERS: Final = "backup.dead-letters"
 CONTROLS: Final = "backup.controls"
+SOURCE_BYTES_MAX: Final = 16 << 20
+"""What one record of a source may weigh: a row may hold a document."""
+RECORD_BYTES_MAX: Final = SOURCE_BYTES_MAX + (1 << 20)
+"""What one record of a topic may weigh: whatever a source sent, in the envelopes we put around it."""
 _CAPTURE: Final = re.compile(CAPTURE_PATTERN)
 _BACKUP_PREFIX: Final = "backup."
 

@@ -15,7 +15,7 @@ import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.backup import PLATFORM
+from schemas.backup import PLATFORM, UNREAD
 from schemas.errors import RefusedError
 from schemas.partitioning import partition_of
 from schemas.topics import BACKUP_TOPICS
@@ -107,10 +107,13 @@ def microseconds(at: dt.datetime) -> int:
 
 
 def relevant_partitions(weddings: Collection[str] | None, partitions: int) -> frozenset[int]:
-    """Return in which partitions of a backup topic the changes of weddings and the platform's lie; None: in all."""
+    """Return in which partitions of a backup topic the changes of weddings, the platform's and dead letters lie.
+
+    Of no particular weddings (None) they lie in all.
+    """
     if weddings is None:
         return frozenset(range(partitions))
-    return frozenset(partition_of(each, partitions) for each in (*weddings, PLATFORM))
+    return frozenset(partition_of(each, partitions) for each in (*weddings, PLATFORM, UNREAD))
 
 
 def partition_count(rows: Iterable[FrontierRow], epoch: int) -> int:

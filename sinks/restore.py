@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
-from schemas.backup import PLATFORM, QUARANTINE
+from schemas.backup import PLATFORM, QUARANTINE, UNREAD
 from schemas.errors import CorruptionError, RefusedError
 from schemas.topics import BACKUP_TOPICS
 from sinks.commits import commits_near
@@ -94,7 +94,7 @@ class Restorer:
         weddings = [wedding]
         while True:
             state, related = await self._state(wedding, weddings, at)
-            more = sorted(related - {*weddings, PLATFORM, QUARANTINE})
+            more = sorted(related - {*weddings, PLATFORM, QUARANTINE, UNREAD})
             if not more:
                 return state
             weddings += more
@@ -108,8 +108,10 @@ class Restorer:
         replay = Replay(mapping=self._mapping, wedding=wedding, cut=cut)
         has_bound = cut.at_us is not None and cut.order.position >= 0
         until_us = max(cut.at_us or 0, cut.until_us, cut.committed_us) + _SLACK_US if has_bound else None
-        every = list(dict.fromkeys((PLATFORM, *weddings)))
-        frames = {each: await self._history.frames(each, earliest_us_max=until_us) for each in every}
+        every = list(dict.fromkeys((PLATFORM, UNREAD, *weddings)))
+        # A dead letter of then may have been resolved long after.
+        bounds = {each: None if each == UNREAD else until_us for each in every}
+        frames = {each: await self._history.frames(each, earliest_us_max=bounds[each]) for each in every}
         self._measure.expect("history", sum(at.length for some in frames.values() for at in some))
         erased = [
             each for each in every if not await self._replay(replay, each, frames[each], is_needed=each == wedding)

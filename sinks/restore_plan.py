@@ -20,10 +20,12 @@ from connectors import debezium, storage
 from connectors.debezium import Boundary, Change, Notice
 from connectors.storage import ObjectAction, ObjectNotice
 from connectors.table_copies import is_partial
+from schemas.backup import UNREAD
 from schemas.errors import FormatError
 from sinks.commits import commit_of
 from sinks.cut import Order
 from sinks.restored_events import Events
+from streams.dead_letters import Letters
 from streams.state import parent_name
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ class Replay:
         self._audit = _Auditor(is_exact=wedding is None)
         self._unruled: collections.Counter[str] = collections.Counter()
         self._unreadable = 0
+        self._letters = Letters()
 
     def take(self, changes: Iterable[Mapping[str, Any]]) -> None:
         """Take changes, each as `sinks.packer.decode_changes` returns it."""
@@ -123,6 +126,9 @@ class Replay:
 
     def _take(self, change: Mapping[str, Any]) -> None:
         kind = change["kind"]
+        if change["wedding"] == UNREAD:
+            self._letters.take(change)
+            return
         if self._events.take_application(change):
             return
         if kind.startswith("object"):
@@ -130,11 +136,12 @@ class Replay:
         elif kind == "undecodable":
             self._unreadable += 1
         elif change["source"] == self._cut.source:
-            order = Order(change["epoch"], change["position"])
-            if self._cut.has(order, change["transaction"]):
-                self._take_ordered(kind, order, change)
+            self._take_ordered(kind, change)
 
-    def _take_ordered(self, kind: str, order: Order, change: Mapping[str, Any]) -> None:
+    def _take_ordered(self, kind: str, change: Mapping[str, Any]) -> None:
+        order = Order(change["epoch"], change["position"])
+        if not self._cut.has(order, change["transaction"]):
+            return
         match kind:
             case "row":
                 self._audit.saw(order, change)
@@ -209,7 +216,7 @@ class Replay:
             audit=self._audit.result(),
             events=self._events.found(),
             warnings=tuple(self._warnings()),
-            is_whole=not self._unreadable and not self._unruled,
+            is_whole=not self._unreadable and not self._unruled and not self._unresolved(),
         )
 
     def _living_objects(self) -> dict[ObjectName, ObjectVersion]:
@@ -226,7 +233,18 @@ class Replay:
         begin = Order(self._cut.order.epoch, -1) if table in self._complete else _START
         return {key: image for key, (order, image) in held.items() if image is not None and order > max(killed, begin)}
 
+    def _unresolved(self) -> int:
+        """Return how many dead letters of before the cut nobody has resolved: any may be about this wedding."""
+        return sum(self._is_before(letter.about) for letter in self._letters.unresolved())
+
+    def _is_before(self, letter: Mapping[str, Any]) -> bool:
+        if letter["source"] == self._cut.source:
+            return self._cut.has(Order(letter["epoch"], letter["offset"]), 0)
+        return self._cut.at_us is None or letter["captured_at"] <= self._cut.at_us
+
     def _warnings(self) -> Iterable[str]:
+        if letters := self._unresolved():
+            yield f"{letters} dead letters are not part of this restore: see `wedsync-backup dead-letters ls`"
         if self._unreadable:
             yield f"{self._unreadable} changes could not be read: they are not part of this restore"
         for table, count in sorted(self._unruled.items()):

@@ -11,13 +11,15 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from connectors.ledger import gap_of
+from connectors.storage import decode_notice
 from schemas import codec
-from schemas.backup import QUARANTINE, Residency
+from schemas.backup import Residency
 from schemas.errors import FormatError
 from schemas.pack import LogEntry
 from sinks.packer import WeddingEvents, WindowPart
 from sinks.promotion_rows import PromotedWedding
 from sinks.receipts import FrontierMark, PartitionMark
+from streams.dead_letters import Place, letter_changes, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -65,6 +67,7 @@ def sort_window(records: Sequence[Record], mark: PartitionMark) -> SortedWindow:
 
 class _Sorting:
     def __init__(self, mark: PartitionMark) -> None:
+        self._place = Place(origin=f"{mark.topic}@{mark.topic_id}", partition=mark.partition)
         self._frontiers = {(each.source, each.epoch): each for each in mark.frontiers}
         self._recent = {(source, epoch): dict.fromkeys(pairs) for source, epoch, pairs in mark.recent}
         self._parts: dict[PlacementClass, dict[str, WeddingEvents]] = {}
@@ -85,9 +88,13 @@ class _Sorting:
                 self._promote(record.offset, codec.decode("Promotion", value))
                 return
             change = codec.decode("BackupChange", value)
-        except FormatError:
+            if change["kind"] == "object_put":
+                decode_notice(change["payload"])  # Its bytes are fetched by it: what does not say whose is no claim.
+        except FormatError as error:
             self._undecodable += 1
-            change, value = _undecodable(record, value)
+            for letter in letter_changes(record, self._place, reason_of(error)):
+                self._add(codec.decode("BackupChange", letter), record, letter)
+            return
         if self._is_repeated(change):
             self._repeated += 1
         else:
@@ -176,21 +183,3 @@ def gaps_filed(changes: Iterable[Mapping[str, Any]]) -> list[Gap]:
             with contextlib.suppress(FormatError):
                 found += [gap for gap in [gap_of(change["payload"])] if gap is not None]
     return found
-
-
-def _undecodable(record: Record, value: bytes) -> tuple[dict[str, Any], bytes]:
-    """Keep a record that is not ours: it is protected as it came, under quarantine."""
-    change = {
-        "source": "@unknown",
-        "epoch": 0,
-        "position": record.offset,
-        "kind": "undecodable",
-        "wedding": QUARANTINE,
-        "residency": Residency.UNKNOWN.value,
-        "table": "",
-        "committed_at": record.timestamp_ms * 1000,
-        "captured_at": record.timestamp_ms * 1000,
-        "again": True,
-        "payload": value,
-    }
-    return change, codec.encode("BackupChange", change)

@@ -23,6 +23,7 @@ from mode.utils.locks import Event
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from schemas.errors import CorruptionError, TransientError
+from schemas.topics import RECORD_BYTES_MAX
 from streams.records import Record, RecordBatch
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def consumer_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 5,
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 32_768,
-        "fetch.message.max.bytes": 16 << 20,
+        "fetch.message.max.bytes": RECORD_BYTES_MAX,
         "log_level": 3,
         **given,
     }

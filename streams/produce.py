@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import confluent_kafka
 
 from schemas.errors import TransientError
+from schemas.topics import RECORD_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,7 +96,7 @@ def producer_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         "delivery.report.only.error": True,
         "linger.ms": 0,
         "compression.type": "lz4",
-        "message.max.bytes": 16 << 20,
+        "message.max.bytes": RECORD_BYTES_MAX,
         "delivery.timeout.ms": 25_000,
         "queue.buffering.max.kbytes": 65_536,
         "log_level": 3,

@@ -12,16 +12,16 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from connectors import debezium, storage
-from connectors.debezium import Boundary, Change, Notice, Operation
+from connectors.debezium import Boundary, Captured, Change, Notice, Operation
 from schemas import codec
-from schemas.backup import PLATFORM, QUARANTINE, Residency, residency_of_country
+from schemas.backup import PLATFORM, QUARANTINE, UNREAD
 from schemas.change_encoder import KINDS, ChangeEncoder, text
 from schemas.errors import FormatError
-from schemas.topics import DEAD_LETTERS
-from schemas.wedding import Wedding
-from streams import events
+from schemas.topics import SOURCE_BYTES_MAX
+from streams import dead_letters, events
 from streams.records import Outgoing, Record
-from streams.state import Member, parent_name
+from streams.row_reading import as_wedding, calendar_line, date, own_name, parent_of, references
+from streams.state import Member
 from streams.witness import Continuity
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ OUR_SCHEMA: Final = "wedsync."
 
 _MESSAGE_SCHEMA: Final = "wedsync.schema"
 _SINGLE_OBJECT: Final = b"\xc3\x01"
-_EPOCH_DAY: Final = dt.date(1970, 1, 1)
 _NOWHERE: Final = text("")
 _ROW: Final = KINDS["row"]
 _EVENT: Final = KINDS[events.KIND]
@@ -67,7 +66,7 @@ class SourceRouting:
     ) -> None:
         self._source, self._epoch, self._topic = source, epoch, topic
         self._mapping, self._state, self._destinations = mapping, state, destinations
-        self._references = _references(mapping)
+        self._references = references(mapping)
         self._deliveries = {rule.table: rule.due for rule in mapping.deliveries}
         self._continuity = Continuity(source, epoch, state.witness)
         self._tables: dict[str, Table] = {}
@@ -75,6 +74,8 @@ class SourceRouting:
         self._committed_us = 0
         self._now = dt.datetime.min.replace(tzinfo=dt.UTC)
         self._out: list[Outgoing] = []
+        self._is_retry = self._has_place = False
+        self._ours = {"ApplicationEvent": self._event, "DeadLetter": self._retry, "DeadLetterOutcome": self._discard}
         self.dead_letters = 0
 
     def decide(self, records: Sequence[Record], *, committed_us: int, now: dt.datetime) -> tuple[list[Outgoing], int]:
@@ -82,29 +83,32 @@ class SourceRouting:
         self._committed_us, self._now = committed_us, now
         outgoing = self._out = []
         for record in records:
+            self._has_place = False
             try:
                 self._route(record)
-            except (FormatError, UnicodeDecodeError, RecursionError) as error:
-                outgoing.append(self._dead_letter(record, str(error)))
+            except dead_letters.POISON as error:
+                if not self._has_place:
+                    # The log has a hole where this record lies, and the order must not stop at it.
+                    self._state.order(self._source, self._epoch).pass_over()
+                self._dead_letter(record, dead_letters.reason_of(error))
         return outgoing, self._committed_us
 
     def _route(self, record: Record) -> None:
-        if not record.value:
-            raise FormatError("an empty record", hint="tombstones are switched off: who else writes here?")
-        if record.value.startswith(_SINGLE_OBJECT):
-            (self._event if events.is_event(record.value) else self._object)(record)
+        captured = self._read(record)
+        if isinstance(captured, str):
+            self._ours.get(captured, self._object)(record)
             return
-        captured = debezium.parse(record.value)
         if isinstance(captured, Notice):
             self._notice(captured, record)
             return
-        order = self._state.order(self._source, self._epoch)
-        if self._continuity.is_repeated(order, captured, record.offset, committed_us=self._committed_us, now=self._now):
+        if not self._is_retry and self._is_repeated(captured, record):
             return
+        self._has_place = True
         if isinstance(captured, Boundary):
             self._boundary(captured, record)
         elif captured.table.startswith(OUR_SCHEMA):
-            self._continuity.check_beat(captured, record.offset, now=self._now)
+            if not self._is_retry:
+                self._continuity.check_beat(captured, record.offset, now=self._now)
             self._committed_us = max(self._committed_us, captured.committed_us)
         elif captured.operation in (Operation.TRUNCATE, Operation.MESSAGE):
             self._platform_event(captured, record)
@@ -112,6 +116,45 @@ class SourceRouting:
             self._outbox(captured, record)
         else:
             self._row(captured, record)
+
+    def _is_repeated(self, captured: Change | Boundary, record: Record) -> bool:
+        order = self._state.order(self._source, self._epoch)
+        return self._continuity.is_repeated(
+            order, captured, record.offset, committed_us=self._committed_us, now=self._now
+        )
+
+    @staticmethod
+    def _read(record: Record) -> Captured | str:
+        """Return what Debezium says, or the name of a record of ours."""
+        value = record.value
+        if not value:
+            raise FormatError("an empty record", hint="tombstones are switched off: who else writes here?")
+        if len(value) > SOURCE_BYTES_MAX or record.headers:
+            dead_letters.refuse_too_large(record)
+        return codec.name_of(value) if value.startswith(_SINGLE_OBJECT) else debezium.parse(value)
+
+    def _retry(self, record: Record) -> None:
+        """Route the record inside a letter, at the position and with the instants it had; tell what came of it."""
+        letter = dead_letters.letter_in(record, self._source)
+        present, begin, reason = (self._epoch, self._encode, self._committed_us), len(self._out), ""
+        self._epoch, self._committed_us, self._is_retry = letter["epoch"], letter["committed_at"], True
+        self._encode = ChangeEncoder(self._source, self._epoch).encode
+        try:
+            self._route(dead_letters.record_of(letter))
+        except dead_letters.POISON as error:
+            reason = dead_letters.reason_of(error)
+        finally:
+            (self._epoch, self._encode, self._committed_us), self._is_retry = present, False
+        self._out[begin:] = map(dead_letters.sealed_again, self._out[begin:])
+        self._keep_unread([dead_letters.retried_change(letter, reason, self._epoch, record)])
+
+    def _discard(self, record: Record) -> None:
+        about = codec.decode("DeadLetterOutcome", record.value or b"")
+        self._keep_unread([dead_letters.outcome_change(about, self._source, self._epoch, record)])
+
+    def _keep_unread(self, changes: Sequence[bytes]) -> None:
+        to = self._destinations.of(UNREAD, self._now)
+        self._out.extend(Outgoing(to.topic, to.partition, to.key, value, to.headers) for value in changes)
 
     def _notice(self, notice: Notice, record: Record) -> None:
         """Pass on that a table's copy is complete: restore must know from where on it has every row."""
@@ -209,8 +252,8 @@ class SourceRouting:
     def _wedding_of(self, image: dict[str, Any], rule: TableRule) -> str:
         if rule.wedding_column is not None:
             wedding = image.get(rule.wedding_column)
-            return PLATFORM if wedding is None else str(wedding)
-        parent = _parent_of(image, rule)
+            return PLATFORM if wedding is None else as_wedding(str(wedding))
+        parent = parent_of(image, rule)
         if parent is None:
             return PLATFORM
         return self._state.wedding_of(parent) or QUARANTINE
@@ -222,17 +265,22 @@ class SourceRouting:
             # Under quarantine too: a row that moved to an unknown parent is no longer where it was.
             member = Member(wedding, self._epoch, position)
             for columns in table.references:
-                self._state.remember_member(_own_name(change.table, change.after, columns), member)
+                self._state.remember_member(own_name(change.table, change.after, columns), member)
         if wedding == QUARANTINE:
             return
         if table.is_calendar or table.due is not None:
             # Known before and asked again afterwards, a wedding that came into a faster lane is noticed.
             self._destinations.of(wedding, self._now)
         if table.is_calendar and change.after is not None:
-            self._state.remember_wedding(_calendar_line(change.after, self._mapping))
+            line = calendar_line(change.after, self._mapping)
+            # Of two rows of the calendar nobody knows which is the newer: a letter's is taken for the older.
+            if not self._is_retry or self._state.wedding(line.wedding) is None:
+                self._state.remember_wedding(line)
+        if self._is_retry:
+            return
         if table.due is not None and wedding != PLATFORM:
-            day = _date(change.after.get(table.due)) if change.after is not None else None
-            self._state.remember_delivery(_own_name(change.table, change.image, table.rule.key), wedding, day)
+            day = date(change.after.get(table.due)) if change.after is not None else None
+            self._state.remember_delivery(own_name(change.table, change.image, table.rule.key), wedding, day)
 
     def _wait(self, change: Change, table: Table, record: Record, outgoing: Outgoing) -> None:
         """Wait for each unknown parent: the one the row had as well as the one it has now."""
@@ -240,7 +288,7 @@ class SourceRouting:
         assert outgoing.value is not None
         for image in (change.before, change.after):
             if image is not None and self._wedding_of(image, table.rule) == QUARANTINE:
-                parent = _parent_of(image, table.rule)
+                parent = parent_of(image, table.rule)
                 assert parent is not None
                 self._state.wait_for_parent(parent, self._source, self._epoch, record.offset, outgoing.value)
 
@@ -249,7 +297,7 @@ class SourceRouting:
         if change.after is None or wedding == QUARANTINE:
             return
         for columns in table.references:
-            self._release(_own_name(change.table, change.after, columns), wedding)
+            self._release(own_name(change.table, change.after, columns), wedding)
 
     def _release(self, parent: bytes, wedding: str) -> None:
         for value in self._state.take_waiting(parent):
@@ -265,10 +313,10 @@ class SourceRouting:
         assert isinstance(change, Change)
         table = self._table(change.table)
         assert table.rule is not None
-        if _parent_of(change.image, table.rule) != parent:
+        if parent_of(change.image, table.rule) != parent:
             return
         for columns in table.references:
-            name = _own_name(change.table, change.image, columns)
+            name = own_name(change.table, change.image, columns)
             if self._state.remember_member(name, Member(wedding, record["epoch"], record["position"])):
                 self._release(name, wedding)
 
@@ -276,7 +324,7 @@ class SourceRouting:
         assert record.value is not None
         notice = storage.decode_notice(record.value)
         self._committed_us = max(self._committed_us, notice.modified_us)
-        wedding = storage.wedding_of_key(notice.key, self._mapping) or PLATFORM
+        wedding = as_wedding(storage.wedding_of_key(notice.key, self._mapping) or PLATFORM)
         if wedding != PLATFORM and notice.action is storage.ObjectAction.PUT:
             self._destinations.of(wedding, self._now)
             # A store whose clock is ahead must not keep a wedding in the critical lane for ever.
@@ -341,55 +389,11 @@ class SourceRouting:
         )
         return Outgoing(to.topic, to.partition, to.key, value, to.headers)
 
-    def _dead_letter(self, record: Record, reason: str) -> Outgoing:
+    def _dead_letter(self, record: Record, reason: str) -> None:
+        """Keep a record that cannot be read: on the topic for whoever looks there, and in the archive for good."""
         self.dead_letters += 1
-        headers = (
-            *record.headers,
-            ("wedsync.reason", reason.encode()),
-            ("wedsync.topic", self._topic.encode()),
-            ("wedsync.offset", str(record.offset).encode()),
+        self._out.append(dead_letters.on_its_topic(record, self._topic, reason))
+        place = dead_letters.Place(
+            origin=self._topic, source=self._source, epoch=self._epoch, committed_us=max(0, self._committed_us)
         )
-        return Outgoing(DEAD_LETTERS, None, record.key, record.value, headers)
-
-
-def _references(mapping: TableMapping) -> dict[str, set[tuple[str, ...]]]:
-    """Return, for each table that others follow, by which columns they point at it."""
-    pointed: dict[str, set[tuple[str, ...]]] = {}
-    for rule in mapping.tables.values():
-        if rule.parent is not None:
-            pointed.setdefault(rule.parent.table, set()).add(rule.parent.references)
-    return pointed
-
-
-def _parent_of(image: dict[str, Any], rule: TableRule) -> bytes | None:
-    assert rule.parent is not None
-    values = [image.get(column) for column in rule.parent.columns]
-    return None if any(value is None for value in values) else parent_name(rule.parent.table, values)
-
-
-def _own_name(table: str, image: dict[str, Any], columns: Sequence[str]) -> bytes:
-    return parent_name(table, [image.get(column) for column in columns])
-
-
-def _calendar_line(image: dict[str, Any], mapping: TableMapping) -> Wedding:
-    rule = mapping.calendar
-    if image.get(rule.wedding) is None:
-        raise FormatError(f"a row of {rule.table} has no {rule.wedding}", hint="does the calendar rule fit the table?")
-    zone = image.get(rule.venue_zone)
-    country = image.get(rule.residency) if rule.residency else None
-    return Wedding(
-        wedding=str(image[rule.wedding]),
-        day=_date(image.get(rule.day)),
-        venue_zone=str(zone) if zone else None,
-        residency=residency_of_country(str(country)) if country else Residency.UNKNOWN,
-    )
-
-
-def _date(value: object) -> dt.date | None:
-    """Return a date of Debezium's: days since 1970, or ISO text; anything else is no date."""
-    try:
-        if isinstance(value, int):
-            return _EPOCH_DAY + dt.timedelta(days=value)
-        return dt.date.fromisoformat(str(value)[:10]) if value else None
-    except (ValueError, OverflowError):
-        return None
+        self._keep_unread(dead_letters.letter_changes(record, place, reason))

@@ -78,6 +78,7 @@ class RouterState:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
         self.witness = LogWitness(self._db)
+        self._add_columns()
         self._orders: dict[tuple[str, int], LogOrder] = {}
         self._members: collections.OrderedDict[bytes, Member] = collections.OrderedDict()
         self._unwritten: dict[bytes, Member] = {}
@@ -112,18 +113,19 @@ class RouterState:
         """Remember the next offset wanted, and the order as it stands."""
         order = self.order(source, epoch)
         self._db.execute(
-            "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?)",
-            (source, epoch, next_offset, order.whole_lsn, order.order, committed_us),
+            "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (source, epoch, next_offset, order.whole_lsn, order.order, committed_us, order.unread),
         )
 
     def order(self, source: str, epoch: int) -> LogOrder:
         """Return how far a source's log has been read; `advance` keeps what changes in it."""
         if (source, epoch) not in self._orders:
             row = self._db.execute(
-                "SELECT whole_lsn, transaction_order FROM sources WHERE source = ? AND epoch = ?", (source, epoch)
+                "SELECT whole_lsn, transaction_order, unread FROM sources WHERE source = ? AND epoch = ?",
+                (source, epoch),
             ).fetchone()
-            whole_lsn, order = row or (0, 0)
-            self._orders[source, epoch] = LogOrder(whole_lsn=whole_lsn, order=order)
+            whole_lsn, order, unread = row or (0, 0, 0)
+            self._orders[source, epoch] = LogOrder(whole_lsn=whole_lsn, order=order, unread=unread)
         return self._orders[source, epoch]
 
     def wedding_of(self, parent: bytes) -> str | None:
@@ -225,6 +227,12 @@ class RouterState:
         """Return how much is remembered, by table."""
         tables = ("members", "calendar", "deliveries", "waiting")
         return {table: self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+    def _add_columns(self) -> None:
+        """Bring a file of an earlier version up to this one's tables."""
+        columns = {row[1] for row in self._db.execute("PRAGMA table_info(sources)")}
+        if "unread" not in columns:
+            self._db.execute("ALTER TABLE sources ADD COLUMN unread INTEGER NOT NULL DEFAULT 0")
 
     def _member(self, parent: bytes) -> Member | None:
         member = self._unwritten.get(parent) or self._members.get(parent)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ops.stack.java import java_command
 from ops.stack.settings import LOOPBACK
+from schemas.topics import RECORD_BYTES_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +46,8 @@ def server_properties(settings: StackSettings, ports: StackPorts) -> dict[str, s
         # A topic exists because we made it, with the settings we chose, or not at all.
         "auto.create.topics.enable": "false",
         "log.cleaner.dedupe.buffer.size": str(CLEANER_BUFFER_BYTES),
-        "message.max.bytes": str(16 << 20),
-        "replica.fetch.max.bytes": str(16 << 20),
+        "message.max.bytes": str(RECORD_BYTES_MAX),
+        "replica.fetch.max.bytes": str(RECORD_BYTES_MAX),
         **_one_broker_is_all(),
     }
 

@@ -10,15 +10,15 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.errors import ConfigError, TransientError
+from schemas.topics import RECORD_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ADMIN_TIMEOUT_SECONDS: Final = 15.0
 # A capture event may hold a document: Kafka's default of 1 MiB would stop the whole stream at the first large one.
-MESSAGE_BYTES_MAX: Final = 16 << 20
 # The broker's clock, not the producer's: retention and "how old is this" then mean one thing.
-_CLOCK: Final = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MESSAGE_BYTES_MAX)}
+_CLOCK: Final = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(RECORD_BYTES_MAX)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

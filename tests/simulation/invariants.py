@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import blake3
 
 from schemas import codec, pack
-from schemas.backup import COPIES_PROTECTED
+from schemas.backup import COPIES_PROTECTED, UNREAD
 from schemas.errors import FormatError, RefusedError, TransientError
 from schemas.topics import BACKUP_TOPICS, DEAD_LETTERS
 from sinks.keyring import keyring_prefix
 from sinks.receipts import ObjectState
+from streams.dead_letters import Letters
 from tests.builders import CAPTURE, OBJECTS, TOPIC_IDS
 from tests.simulation.archive import DOMAIN_OF, EU_STORES, Archive, ViolationError
 
@@ -171,16 +172,25 @@ class Watch:
         expected = self._expected()
         found: dict[Identity, dict[str, Any]] = {}
         places: set[tuple[str, int, int]] = set()
+        letters = Letters(keep=lambda _: True)
         for opened in await self.archive.protected():
             for change in opened.changes:
                 place = (opened.index["topic"], opened.index["partition"], change["offset"])
                 if place in places:
                     raise ViolationError(f"I8: the record at {place} was protected twice")
                 places.add(place)
+                if change["wedding"] == UNREAD:
+                    letters.take(change)
+                    continue
                 self._check_change(change, expected)
                 found[identity(change)] = change
         if missing := expected.keys() - found.keys():
             raise ViolationError(f"I1: never protected: {sorted(missing)[:5]}")
+        archived = {each.about["offset"]: each.about["value"] for each in letters.all()}
+        if archived != self.world.connect.dead_letters:
+            raise ViolationError(
+                f"D: {len(archived)} dead letters archived, not {len(self.world.connect.dead_letters)}"
+            )
 
     def _check_change(self, change: dict[str, Any], expected: dict[Identity, tuple[bytes, set[str]]]) -> None:
         name = identity(change)

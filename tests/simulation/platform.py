@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from connectors.debezium import UNAVAILABLE
-from schemas.backup import PLATFORM, QUARANTINE, residency_of_country
+from schemas.backup import PLATFORM, QUARANTINE, UNREAD, residency_of_country
 from tests import builders
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class Platform:
 
     def known_weddings(self) -> list[str]:
         """Return every name under which something may have been sealed."""
-        return [*WEDDINGS, PLATFORM, QUARANTINE, "@index-eu", "@index-anywhere"]
+        return [*WEDDINGS, PLATFORM, QUARANTINE, UNREAD, "@index-eu", "@index-anywhere"]
 
     def residency(self, wedding: str) -> str:
         """Return a wedding's residency as it is known by now."""

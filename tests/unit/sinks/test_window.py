@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from schemas.backup import QUARANTINE, PlacementClass
+from connectors.storage import encode_notice
+from schemas import codec
+from schemas.backup import UNREAD, PlacementClass
 from sinks.receipts import FrontierMark
 from sinks.window import SortedWindow, sort_window
 from tests import builders
@@ -77,17 +79,25 @@ def test_residency_parts_a_window() -> None:
     }
 
 
-def test_what_cannot_be_read_is_kept_under_quarantine() -> None:
-    """As it came; the window goes on."""
-    window = sorted_window(b"garbage", None, change_value())
+def test_what_cannot_be_read_is_kept_as_a_dead_letter() -> None:
+    """As it came; the window goes on. A put whose notice says nothing would stop it as well."""
+    window = sorted_window(b"garbage", None, change_value(), change_value(position=8, kind="object_put"))
+    letters = [
+        codec.decode("DeadLetter", codec.decode("BackupChange", entry.value)["payload"])
+        for entry in window.parts[0].weddings[UNREAD].entries
+    ]
 
-    assert (window.undecodable, kept(window)) == (2, [0, 1, 2])
-    assert QUARANTINE in window.parts[0].weddings
+    assert (window.undecodable, kept(window), len(window.objects)) == (3, [0, 1, 2, 3], 0)
+    assert [each["value"] for each in letters][:2] == [b"garbage", None]
+    assert {(each["origin"], each["partition"]) for each in letters} == {("backup.critical@id-critical", 0)}
 
 
 def test_an_object_that_was_put_is_claimed() -> None:
     """One that was deleted is only told."""
-    window = sorted_window(change_value(position=1, kind="object_put"), change_value(position=2, kind="object_delete"))
+    notice = encode_notice(builders.a_notice())
+    window = sorted_window(
+        change_value(position=1, kind="object_put", payload=notice), change_value(position=2, kind="object_delete")
+    )
 
     assert [each.change["position"] for each in window.objects] == [1]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from connectors.debezium import UNAVAILABLE
 from connectors.storage import encode_notice
 from schemas import codec
-from schemas.backup import PLATFORM, QUARANTINE
+from schemas.backup import PLATFORM, QUARANTINE, UNREAD
 from schemas.errors import TransientError
 from schemas.partitioning import partition_of
 from schemas.topics import BACKUP_TOPICS, DEAD_LETTERS
@@ -306,7 +306,12 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_and_the_rest_flows(rig:
     found = await rig.route(value, a_row("public.vendors", after={"id": 1}, operation="r"))
     letter = next(each for each in rig.producer.delivered if each.topic == DEAD_LETTERS)
 
-    assert (letter.value, len(found), rig.router.dead_letters) == (value, 1, 1)
+    assert (letter.value, [each["wedding"] for each in found], rig.router.dead_letters) == (
+        value,
+        [UNREAD, PLATFORM],
+        1,
+    )
+    assert codec.decode("DeadLetter", found[0]["payload"])["value"] == value
     assert dict(letter.headers)["wedsync.offset"] == b"0"
     assert dict(letter.headers)["wedsync.reason"]
 
