@@ -4,9 +4,10 @@ Terms: a *source* is one log that changes come from; a *notice* says that an obj
 deleted and is a *claim check*: whoever needs the bytes fetches that very version. The order of a
 Postgres source is the order of its commits, and two numbers tell what is repeated or missing.
 
-Read first: `debezium` and `storage` (what is captured, pure), `log_order` (repeated or missing), `ledger`
+Read first: `debezium`, `storage`, `application` (what is captured, pure), `log_order`, `ledger`
 (gaps and sequences, written into the log itself) and `table_copies` (copies by signal), then
 `connector_config` (what Debezium is told, and why), `connect` (Kafka Connect's REST interface) and
 `folder` with `known_objects` (a folder, watched and swept). `notices` reads what
-buckets' providers send.
+buckets' providers send, `cloudevents` what applications do; `event_client` over `event_spool` is what they
+send it with.
 """

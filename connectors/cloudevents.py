@@ -72,6 +72,12 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
+def is_unknown(content_type: str, headers: Mapping[str, str]) -> bool:
+    """Return whether a request is in none of the forms: no media type of events, and no headers of one."""
+    is_one = media_type(content_type) in {STRUCTURED, BATCH, AVRO, PLAIN}
+    return not is_one and not any(name.startswith(_HEADER) for name in headers)
+
+
 def is_json(content_type: str) -> bool:
     """Return whether data of this type is JSON."""
     return _JSON_TYPE.match(content_type) is not None

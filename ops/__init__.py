@@ -5,7 +5,7 @@ Observe, decide, act; nothing here decides about a change or holds a promise of 
 
 Read first: `config` (settings), `bootstrap` (which library stands behind which port), `bringup` (from
 nothing to protected), `workers` (the processes), then `cli` and its verbs (`cli_*`). `onboarding`
-prepares a database of a user's own and leaves it as it was. `stack` runs the engines, `sample` is a
-wedding business to protect, `demo` the main job told as a story, `compose` what Docker's containers run,
-`reference` writes REFERENCE.md. `decisions/` says why.
+prepares a database of a user's own and leaves it as it was. `api` receives applications' events,
+`stack` runs the engines, `sample` is a wedding business to protect, `demo` the main job told as a story,
+`compose` what Docker's containers run, `reference` writes REFERENCE.md. `decisions/` says why.
 """

@@ -21,9 +21,12 @@ import structlog
 from confluent_kafka.admin import AdminClient
 from psycopg import conninfo, sql
 
+from connectors.application import APPLICATION_SOURCE
 from connectors.connect import ConnectClient
 from connectors.connector_config import PLATFORM_SOURCE, SLOT, PostgresSource, connector_config, connector_name
 from ops import bootstrap, canary, onboarding
+from ops.api import reachable
+from ops.api.clients import ensure_first_client
 from ops.stack import control
 from ops.stack.postgres import dsn as stack_dsn
 from ops.stack.topics import TopicPlan, ensure_topics
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-WORKERS: Final = ("router", "sink", "folder")
+WORKERS: Final = ("router", "sink", "folder", "api")
 CONNECTOR_WITHIN: Final = dt.timedelta(seconds=60)
 _POLL_SECONDS: Final = 0.05
 _ADMIN_SECONDS: Final = 15.0
@@ -97,11 +100,14 @@ async def bring_up(
     epochs = await ensure_platform_topics(settings, state.ports.bootstrap_servers)
     progress("registering the connector")
     await register(settings, state.ports.connect_url, dsn, epochs[PLATFORM_SOURCE])
-    progress("starting router, sink and folder connector")
+    progress("starting router, sink, folder connector and event entry")
     settings.objects_folder.mkdir(parents=True, exist_ok=True)
+    ensure_first_client(settings.api_clients_file, settings.api_token_file, randomness=os.urandom)
     state = await control.start_workers(stack, worker_commands(settings, state, config))
     progress("sending a canary the whole way")
     await canary.fly(settings, dsn, epochs[PLATFORM_SOURCE])
+    if settings.api.enabled:
+        await reachable.wait_ready(settings)
     return Running(state=state, dsn=dsn, epochs=epochs)
 
 
@@ -124,7 +130,13 @@ def worker_commands(
     """Return what the supervisor shall run."""
     given = ("--config", str(config.resolve())) if config else ()
     where = ("--brokers", state.ports.bootstrap_servers, "--state-dir", str(settings.state_dir.resolve()), *given)
-    return [(name, (sys.executable, "-m", "ops.workers", name, *where)) for name in WORKERS]
+    return [
+        (name, (sys.executable, "-m", "ops.workers", name, *where)) for name in WORKERS if _is_wanted(name, settings)
+    ]
+
+
+def _is_wanted(worker: str, settings: Settings) -> bool:
+    return worker != "api" or settings.api.enabled
 
 
 def found_archive(settings: Settings) -> None:
@@ -168,7 +180,8 @@ async def _ensure_database(settings: Settings, state: StackState) -> None:
 async def ensure_platform_topics(settings: Settings, brokers: str) -> dict[str, int]:
     """Create all topics that are missing, and return the epoch of each source."""
     found = await asyncio.to_thread(_newest_epochs, brokers)
-    epochs = {source: found.get(source, int(time.time())) for source in (PLATFORM_SOURCE, settings.objects.bucket)}
+    sources = (PLATFORM_SOURCE, settings.objects.bucket, APPLICATION_SOURCE)
+    epochs = {source: found.get(source, int(time.time())) for source in sources}
     plans = [TopicPlan(name=capture_topic(source, epoch)) for source, epoch in epochs.items()]
     plans += [TopicPlan(name=name, partitions=settings.archive.partitions) for name in BACKUP_TOPICS]
     plans += [TopicPlan(name=DEAD_LETTERS), TopicPlan(name=CONTROLS, is_compacted=True)]
@@ -246,7 +259,8 @@ async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int) -> None:
         if await found.fetchone():
             return
     ddl = await onboarding.schema_ddl(dsn)
-    tables = ",".join(f'"{name}"' for name in sorted(mapping.tables))
+    outbox = () if mapping.outbox is None else (mapping.outbox.table,)
+    tables = ",".join(f'"{name}"' for name in sorted((*mapping.tables, *outbox)))
     signal = f'{{"type":"incremental","data-collections":[{tables}]}}'
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         await connection.execute("SELECT pg_logical_emit_message(true, 'wedsync.schema', %s::text)", (ddl,))

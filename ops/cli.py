@@ -70,7 +70,14 @@ def answer(value: object) -> None:
 
 def main() -> None:
     """Run the command line; the console script's entry."""
-    from ops import cli_archive, cli_demo, cli_guard, cli_keys, cli_stack  # noqa: F401 - they register their verbs
+    from ops import (  # noqa: F401 - they register their verbs
+        cli_archive,
+        cli_demo,
+        cli_events,
+        cli_guard,
+        cli_keys,
+        cli_stack,
+    )
 
     try:
         # In this mode an `Exit` is not raised but returned, as its code.

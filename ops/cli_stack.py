@@ -21,6 +21,7 @@ Database = Annotated[
 def up(config: Config = None, state_dir: State = None, as_json: AsJson = False) -> None:
     """Start everything and protect from then on. Example: wedsync-backup up."""
     from ops import bringup
+    from ops.api import reachable
 
     settings = settings_of(config, state_dir)
     platform = run(bringup.bring_up(settings, config=config, progress=lambda step: say(f"… {step}")))
@@ -33,6 +34,8 @@ def up(config: Config = None, state_dir: State = None, as_json: AsJson = False) 
     say(f"  Kafka     {platform.brokers}")
     say(f"  Connect   {ports.connect_url}")
     say(f"  objects   {settings.objects_folder}")
+    if settings.api.enabled:
+        say(f"  events    {reachable.url(settings)}/api/events, token in {settings.api_token_file}")
     say(f"  logs      {settings.state_dir}/stack/logs")
     say("  The stores are folders on one disk that stand for eight locations: one disk's fire takes them all.")
 

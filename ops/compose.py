@@ -1,4 +1,4 @@
-"""What the containers of `docker-compose.yml` run: `python -m ops.compose setup|router|sink|folder --brokers …`.
+"""What the containers of `docker-compose.yml` run: `python -m ops.compose setup|router|sink|folder|api --brokers …`.
 
 Docker starts, checks and restarts what the supervisor of the local stack does elsewhere. Left for `setup` is what
 `up` does besides: keys, publication, topics, connector. It may run again at any time. The workers are the very same;
@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from ops import bootstrap, bringup, onboarding, workers
+from ops.api.clients import ensure_first_client
 from ops.config import load_settings
 from schemas.errors import ConfigError, WedSyncError
 
@@ -44,6 +45,7 @@ async def set_up(settings: Settings, *, brokers: str, connect_url: str) -> None:
     if not dsn:
         raise ConfigError("setting source.url is empty", hint="docker compose sets it from .env")
     bringup.found_archive(settings)
+    ensure_first_client(settings.api_clients_file, settings.api_token_file, randomness=os.urandom)
     await _ensure_tables(settings, dsn)
     await onboarding.prepare(dsn)
     epochs = await bringup.ensure_platform_topics(settings, brokers)

@@ -56,6 +56,22 @@ class ObjectsSection(_Section):
     sweep_seconds: _Seconds = 10.0
 
 
+class ApiSection(_Section):
+    """Where applications send events: loopback unless a host is named; port 0 is a free one, kept from then on.
+
+    `clients_file` empty means `<state>/api/clients.json`; `wedsync-backup clients add` writes it.
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: _Port = 0
+    clients_file: str = ""
+    event_bytes_max: Annotated[int, pydantic.Field(ge=1024, le=8 << 20)] = 1 << 20
+    request_bytes_max: Annotated[int, pydantic.Field(ge=1024, le=32 << 20)] = 4 << 20
+    events_per_second: Annotated[float, pydantic.Field(gt=0, le=1_000_000)] = 1000.0
+    events_burst: Annotated[int, pydantic.Field(ge=1, le=1_000_000)] = 10_000
+
+
 class StoreSection(_Section):
     """One store. `domain` is what fails as one; two copies never share it."""
 
@@ -121,6 +137,7 @@ class Settings(pydantic_settings.BaseSettings):
     stack: StackSection = StackSection()
     source: SourceSection = SourceSection()
     objects: ObjectsSection = ObjectsSection()
+    api: ApiSection = ApiSection()
     archive: ArchiveSection = ArchiveSection()
     routing: RoutingSection = RoutingSection()
     mapping: dict[str, Any] = pydantic.Field(default_factory=dict)
@@ -142,6 +159,16 @@ class Settings(pydantic_settings.BaseSettings):
     def objects_folder(self) -> pathlib.Path:
         """Return the folder whose files are protected."""
         return pathlib.Path(self.objects.folder) if self.objects.folder else self.state_dir / "objects"
+
+    @property
+    def api_clients_file(self) -> pathlib.Path:
+        """Return the file of the clients that may send events."""
+        return pathlib.Path(self.api.clients_file) if self.api.clients_file else self.state_dir / "api" / "clients.json"
+
+    @property
+    def api_token_file(self) -> pathlib.Path:
+        """Return the file of the token that `up` makes for the first client."""
+        return self.state_dir / "api" / "default.token"
 
     @property
     def catalog_file(self) -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""The worker processes: `python -m ops.workers router|sink|folder --brokers HOST:PORT [--config FILE]`.
+"""The worker processes: `python -m ops.workers router|sink|folder|api --brokers HOST:PORT [--config FILE]`.
 
 Each builds its adapters, serves its metrics and runs until a signal; any error ends it with exit
 code 1, and the supervisor starts it again where its state or the catalog stands.
@@ -124,6 +124,13 @@ def run_folder(settings: Settings, brokers: str) -> None:
     asyncio.run(_until_signal(connector.run()))
 
 
+def run_api(settings: Settings, brokers: str) -> None:
+    """Receive applications' events until told to stop."""
+    from ops.api import serve  # noqa: PLC0415
+
+    serve.run_api(settings, brokers)
+
+
 def _milliseconds(count: float) -> Any:
     import datetime as dt  # noqa: PLC0415
 
@@ -142,7 +149,7 @@ def _set_loop() -> None:
     asyncio.set_event_loop(asyncio.new_event_loop())
 
 
-_RUN: Final = {"router": run_router, "sink": run_sink, "folder": run_folder}
+_RUN: Final = {"router": run_router, "sink": run_sink, "folder": run_folder, "api": run_api}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -58,5 +58,11 @@ WAITING: Final = Metric(
     "wedsync_waiting_changes", "gauge", "changes under quarantine whose parent row is not known yet"
 )
 ANNOUNCED: Final = Metric("wedsync_objects_announced", "gauge", "object notices since the folder connector began")
+EVENTS_ACCEPTED: Final = Metric(
+    "wedsync_events_accepted_total", "counter", "events of applications that lie in the log"
+)
+EVENTS_REFUSED: Final = Metric(
+    "wedsync_event_requests_refused_total", "counter", "requests for events that were not accepted", ("status",)
+)
 
 METRICS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

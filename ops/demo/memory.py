@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ops.stack.state import StackState
 
 _EVERY_SECONDS: Final = 1.0
-_OURS: Final = ("router", "sink", "folder")
+_OURS: Final = ("router", "sink", "folder", "api")
 _KIB_PER_MB: Final = 1024
 
 
