@@ -26,13 +26,15 @@ from ops.cli import (
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from ops.config import Settings
+    from sinks.cut import Moment
     from sinks.restore_plan import State as WeddingState
     from sinks.restore_report import Plan, Progress, RestoreResult
 
-At = Annotated[str, typer.Option("--at", help="RFC 3339 with a zone, '2h ago', or latest.")]
+At = Annotated[
+    str,
+    typer.Option("--at", help="RFC 3339 with a zone, '2h ago', latest, Postgres' 0/1A2B3C4, or 'txid 7411'."),
+]
 
 _FAILURES_SHOWN: Final = 20
 
@@ -40,7 +42,7 @@ catalog_app = typer.Typer(no_args_is_help=True, help="The catalog of what lies w
 app.add_typer(catalog_app, name="catalog")
 
 
-def _instant(text: str) -> dt.datetime | None:
+def _instant(text: str) -> Moment:
     from ops import bootstrap
     from ops.restoring import parse_instant
 
@@ -96,7 +98,7 @@ def ls(
         say(f"note: {warning}")
 
 
-async def _state(settings: Settings, wedding: str, at: dt.datetime | None) -> WeddingState:
+async def _state(settings: Settings, wedding: str, at: Moment) -> WeddingState:
     from ops import restoring
 
     with restoring.opened(settings) as archive:
@@ -143,7 +145,8 @@ def diff(
 
 @app.command()
 def restore(
-    wedding: WeddingId,
+    wedding: Annotated[str, typer.Option("--wedding", help="The wedding's id.")] = "",
+    everything: Annotated[bool, typer.Option("--everything", help="All weddings, and what belongs to none.")] = False,
     target: Annotated[
         str,
         typer.Option("--target", help="A folder for files, or postgresql://… for the rows.", envvar="WEDSYNC_TARGET"),
@@ -160,19 +163,21 @@ def restore(
 ) -> None:
     """Bring a wedding back as it was. Example: wedsync-backup restore --wedding ID --at '2h ago' --target ./back."""
     settings = settings_of(config, state_dir)
-    instant = _instant(at)
+    if bool(wedding) == everything:
+        raise ConfigError("what to restore?", hint="--wedding ID, or --everything")
+    whose, instant = wedding or None, _instant(at)
     if dry_run:
-        _show_plan(run(_plan(settings, wedding, instant)), as_json)
+        _show_plan(run(_plan(settings, whose, instant)), as_json)
         return
     if not target:
         raise ConfigError("no target", hint="--target FOLDER, or --target postgresql://… with --objects FOLDER")
-    result = run(_restore(settings, wedding, instant, target=target, objects=objects, overwrite=overwrite))
+    result = run(_restore(settings, whose, instant, target=target, objects=objects, overwrite=overwrite))
     _show_result(result, as_json)
     if result.status.value != "whole":
         raise typer.Exit(EXIT_PARTIAL)
 
 
-async def _plan(settings: Settings, wedding: str, at: dt.datetime | None) -> Plan:
+async def _plan(settings: Settings, wedding: str | None, at: Moment) -> Plan:
     from ops import restoring
 
     with restoring.opened(settings) as archive:
@@ -181,8 +186,8 @@ async def _plan(settings: Settings, wedding: str, at: dt.datetime | None) -> Pla
 
 async def _restore(
     settings: Settings,
-    wedding: str,
-    at: dt.datetime | None,
+    wedding: str | None,
+    at: Moment,
     *,
     target: str,
     objects: pathlib.Path | None,

@@ -1,7 +1,8 @@
 """From an instant to a position: where the log is cut. Pure.
 
 The cut is the commit before the first commit, in the order of the log, that is later than T; commit
-times are not monotonic in the log, so this is Postgres' own rule for `recovery_target_time`. It lies
+times are not monotonic in the log, so this is Postgres' own rule for `recovery_target_time`. T may also
+be a place in Postgres' own log: then every transaction counts whose commit ends there or before. The cut lies
 at or below the *least frontier*: the least of what the wedding's own partitions have protected. Up to
 there nothing can still be missing.
 
@@ -44,6 +45,25 @@ class Commit(NamedTuple):
     transaction: int
 
 
+class LogPlace(NamedTuple):
+    """A place in the source's own log (Postgres' LSN): what is committed at or before it counts."""
+
+    lsn: int
+
+    def __str__(self) -> str:
+        return f"{self.lsn >> 32:X}/{self.lsn & 0xFFFFFFFF:X}"
+
+
+class TransactionId(NamedTuple):
+    """One transaction of the source (Postgres' xid): it and all committed before it count."""
+
+    xid: int
+
+
+Moment = dt.datetime | LogPlace | TransactionId | None
+"""What a restore is asked for; None is the latest there is."""
+
+
 class FrontierRow(NamedTuple):
     """A line of the catalog's frontiers, with the name of its topic."""
 
@@ -54,13 +74,15 @@ class FrontierRow(NamedTuple):
     epoch: int
     position: int
     committed_us: int
+    lsn: int = 0
 
 
 class Known(NamedTuple):
-    """An epoch's least frontier: everything up to `position` is there; its last commit was at `committed_us`."""
+    """An epoch's least frontier: all up to `position` is there; its last commit stands at `lsn`, at `committed_us`."""
 
     position: int
     committed_us: int
+    lsn: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,28 +168,38 @@ def _least(rows: Iterable[FrontierRow], partitions: frozenset[int]) -> Known | N
     """Return the least frontier; where a topic was made anew within the epoch, the farthest of the two counts."""
     farthest: dict[tuple[str, int], Known] = {}
     for row in rows:
-        place, mark = (row.topic, row.partition), Known(row.position, row.committed_us)
+        place, mark = (row.topic, row.partition), Known(row.position, row.committed_us, row.lsn)
         farthest[place] = max(mark, farthest.get(place, mark))
     needed = {(topic, partition) for topic in BACKUP_TOPICS for partition in partitions}
     return min(farthest[place] for place in needed) if needed <= farthest.keys() else None
 
 
-def decide_cut(commits: Iterable[Commit], known: Mapping[int, Known], *, source: str, at_us: int | None) -> Cut:
-    """Return the cut of T, or with None the latest.
+def decide_cut(
+    commits: Iterable[Commit],
+    known: Mapping[int, Known],
+    *,
+    source: str,
+    at_us: int | None = None,
+    place: LogPlace | None = None,
+) -> Cut:
+    """Return the cut of T, given as an instant or as a place in the log; with neither, the latest.
 
     `commits` need not be all: those around T suffice, which are the first later than T and the last before it.
 
     Raises:
         RefusedError: T is beyond what is protected, before it began, or falls into a hole between epochs.
     """
+    assert at_us is None or place is None, "one T"
     if not known:
         raise RefusedError(f"nothing of source {source!r} is protected on all its partitions yet", hint=_WAIT)
     ordered = sorted({each for each in commits if _is_known(each.order, known)})
-    later = next((each for each in ordered if at_us is not None and each.committed_us > at_us), None)
+    later = next((each for each in ordered if is_later(each, at_us=at_us, place=place)), None)
     before = [each for each in ordered if later is None or each.order < later.order]
-    if at_us is not None and later is None:
+    if later is None and at_us is not None:
         _require_known(at_us, known, before)
-    epoch = _epoch_of(at_us, known, before, later)
+    if later is None and place is not None:
+        _require_place_known(place, known)
+    epoch = _epoch_of(at_us, place, known, before, later)
     if at_us is not None:
         _refuse_hole(at_us, epoch, later, known)
     is_within = later is not None and later.order.epoch == epoch
@@ -180,12 +212,28 @@ def decide_cut(commits: Iterable[Commit], known: Mapping[int, Known], *, source:
         until_us=later.committed_us if later is not None and is_within else known[epoch].committed_us,
         lsn=last.lsn,
         committed_us=last.committed_us,
-        at_us=at_us,
+        # Objects know no place in a database's log: they count up to the time of its commit.
+        at_us=at_us if place is None else last.committed_us,
     )
 
 
-def _epoch_of(at_us: int | None, known: Mapping[int, Known], before: Sequence[Commit], later: Commit | None) -> int:
+def is_later(commit: Commit, *, at_us: int | None, place: LogPlace | None) -> bool:
+    """Return whether a commit is beyond T; nothing is beyond the latest."""
+    if place is not None:
+        return commit.lsn > place.lsn
+    return at_us is not None and commit.committed_us > at_us
+
+
+def _epoch_of(
+    at_us: int | None,
+    place: LogPlace | None,
+    known: Mapping[int, Known],
+    before: Sequence[Commit],
+    later: Commit | None,
+) -> int:
     """Return the epoch T falls into: the last that had begun, perhaps without a commit of its own yet."""
+    if place is not None:
+        return _epoch_of_place(place, known, before, later)
     ends_at = max(known) if later is None else later.order.epoch
     begun = [epoch for epoch in known if epoch <= ends_at and (at_us is None or epoch * _MICRO <= at_us)]
     begun += [each.order.epoch for each in before[-1:]]
@@ -195,6 +243,19 @@ def _epoch_of(at_us: int | None, known: Mapping[int, Known], before: Sequence[Co
             hint="ask for a later time",
         )
     return max(begun)
+
+
+def _epoch_of_place(place: LogPlace, known: Mapping[int, Known], before: Sequence[Commit], later: Commit | None) -> int:
+    """Return the epoch of the last commit at or before a place, unless the log was lost between."""
+    if not before:
+        raise RefusedError(f"nothing was captured at {place} of the log yet", hint="ask for a later place")
+    epoch = before[-1].order.epoch
+    if later is not None and later.order.epoch != epoch and place.lsn > known[epoch].lsn:
+        raise RefusedError(
+            f"nothing was captured from {LogPlace(known[epoch].lsn)} to {LogPlace(later.lsn)}: the log was lost there",
+            hint=f"ask for {LogPlace(known[epoch].lsn)} or earlier, or for a place after the next epoch began",
+        )
+    return epoch
 
 
 def _begin(epoch: int) -> Commit:
@@ -222,6 +283,12 @@ def _require_known(at_us: int, known: Mapping[int, Known], before: Sequence[Comm
             f"{instant(at_us).isoformat()} is not protected yet: restorable up to {instant(until_us).isoformat()}",
             hint=_WAIT,
         )
+
+
+def _require_place_known(place: LogPlace, known: Mapping[int, Known]) -> None:
+    farthest = LogPlace(known[max(known)].lsn)
+    if place > farthest:
+        raise RefusedError(f"{place} of the log is not protected yet: restorable up to {farthest}", hint=_WAIT)
 
 
 def _refuse_hole(at_us: int, epoch: int, later: Commit | None, known: Mapping[int, Known]) -> None:

@@ -158,6 +158,7 @@ def _frontiers(connection: sa.Connection) -> list[FrontierRow]:
         FRONTIERS.c.epoch,
         FRONTIERS.c.position,
         FRONTIERS.c.committed_us,
+        FRONTIERS.c.lsn,
     ).select_from(joined)
     return [FrontierRow(*row) for row in connection.execute(query)]
 

@@ -15,13 +15,23 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
+import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from schemas.backup import PLATFORM, QUARANTINE, UNREAD
 from schemas.errors import CorruptionError, RefusedError
 from schemas.topics import BACKUP_TOPICS
-from sinks.commits import commits_near
-from sinks.cut import decide_cut, instant, least_frontiers, microseconds, partition_count, relevant_partitions
+from sinks.commits import commits_near, place_of
+from sinks.cut import (
+    LogPlace,
+    TransactionId,
+    decide_cut,
+    instant,
+    least_frontiers,
+    microseconds,
+    partition_count,
+    relevant_partitions,
+)
 from sinks.in_order import in_order
 from sinks.object_files import Missing, ObjectFiles, ReadyObject, missing
 from sinks.restore_plan import Replay, completed_table
@@ -29,13 +39,12 @@ from sinks.restore_report import Measure, Plan, RestoreResult, Status
 
 if TYPE_CHECKING:
     import concurrent.futures
-    import datetime as dt
     import pathlib
     from collections.abc import Callable, Iterable, Sequence
 
     from connectors.ledger import Gap
     from schemas.mapping import TableMapping
-    from sinks.cut import Cut, FrontierRow
+    from sinks.cut import Cut, FrontierRow, Moment
     from sinks.history import Changes, History
     from sinks.receipts import FrameAt
     from sinks.restore_plan import ObjectVersion, State
@@ -69,7 +78,7 @@ class Restorer:
         self._objects = ObjectFiles(history=history, files=files)
         self._measure = Measure(seconds, progress)
 
-    async def cut(self, wedding: str | None, at: dt.datetime | None) -> Cut:
+    async def cut(self, wedding: str | None, at: Moment) -> Cut:
         """Return where a restore as of `at` cuts; None is the latest instant there is.
 
         Raises:
@@ -77,7 +86,7 @@ class Restorer:
         """
         return await self._cut(None if wedding is None else [wedding], at)
 
-    async def state_at(self, wedding: str | None, at: dt.datetime | None) -> State:
+    async def state_at(self, wedding: str | None, at: Moment) -> State:
         """Return which rows and objects existed; nothing is written. A wedding of None means everything.
 
         A wedding that exchanged rows with others is restored from their histories too, and so is
@@ -99,9 +108,7 @@ class Restorer:
                 return state
             weddings += more
 
-    async def _state(
-        self, wedding: str | None, weddings: Sequence[str], at: dt.datetime | None
-    ) -> tuple[State, set[str]]:
+    async def _state(self, wedding: str | None, weddings: Sequence[str], at: Moment) -> tuple[State, set[str]]:
         """Replay the histories of weddings; return the state, and the weddings rows came from or went to."""
         among = None if wedding is None else weddings
         cut = await self._cut(among, at)
@@ -121,7 +128,7 @@ class Restorer:
         losses = [*_erased(erased), *await self._gaps(among), *touched]
         return _warned(replay.state(), [*_never_copied(never), *losses, *passed], is_whole=not losses), replay.related
 
-    async def plan(self, wedding: str | None, at: dt.datetime | None) -> Plan:
+    async def plan(self, wedding: str | None, at: Moment) -> Plan:
         """Return what a restore would bring and cost; nothing is written."""
         state = await self.state_at(wedding, at)
         ready, lost = await self._find(state.objects.values())
@@ -145,7 +152,7 @@ class Restorer:
     async def restore(
         self,
         wedding: str | None,
-        at: dt.datetime | None,
+        at: Moment,
         *,
         restore_id: str,
         rows: Callable[[State], RowTarget] | None,
@@ -172,14 +179,17 @@ class Restorer:
         self._measure.finish()
         return self._result(state, at=at, restore_id=restore_id, written=written, wrote=wrote, lost=(*lost, *more))
 
-    async def _cut(self, weddings: Sequence[str] | None, at: dt.datetime | None) -> Cut:
-        at_us = None if at is None else microseconds(at)
+    async def _cut(self, weddings: Sequence[str] | None, at: Moment) -> Cut:
         known = least_frontiers(
             await self._history.frontiers(), source=self._source, weddings=weddings, partitions=self._partitions
         )
-        commits = await commits_near(self._history, source=self._source, known=known, at_us=at_us)
+        if isinstance(at, TransactionId):
+            at = await place_of(self._history, at, source=self._source, known=known)
+        place = at if isinstance(at, LogPlace) else None
+        at_us = microseconds(at) if isinstance(at, dt.datetime) else None
+        commits = await commits_near(self._history, source=self._source, known=known, at_us=at_us, place=place)
         try:
-            return decide_cut(commits, known, source=self._source, at_us=at_us)
+            return decide_cut(commits, known, source=self._source, at_us=at_us, place=place)
         except RefusedError as error:
             raise await self._with_gap(error, at_us) from error
 
@@ -251,7 +261,7 @@ class Restorer:
         self,
         state: State,
         *,
-        at: dt.datetime | None,
+        at: Moment,
         restore_id: str,
         written: WriteReport | None,
         wrote: Sequence[ReadyObject],

@@ -7,10 +7,9 @@ import enum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Mapping
 
-    from sinks.cut import Cut
+    from sinks.cut import Cut, Moment
     from sinks.object_files import Missing
     from sinks.pack_reader import Damage
     from sinks.restore_plan import Audit
@@ -68,7 +67,7 @@ class RestoreResult:
 
     restore_id: str
     wedding: str | None
-    at: dt.datetime | None
+    at: Moment
     cut: Cut
     rows: Mapping[str, int]
     objects: int

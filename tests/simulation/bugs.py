@@ -30,10 +30,9 @@ from tests.simulation.stores import FaultyStore, damaged
 from tests.simulation.worlds import DyingCatalog, Parts
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Sequence
 
-    from sinks.cut import Cut
+    from sinks.cut import Cut, Moment
     from sinks.receipts import PartitionMark
     from sinks.stores.port import Site
     from streams.records import Outgoing, Record
@@ -127,7 +126,7 @@ class TrustingStore(FaultyStore):
 class TornRestorer(Restorer):
     """Cuts at a change instead of at a commit."""
 
-    async def _cut(self, weddings: Sequence[str] | None, at: dt.datetime | None) -> Cut:
+    async def _cut(self, weddings: Sequence[str] | None, at: Moment) -> Cut:
         cut = await super()._cut(weddings, at)
         order = Order(cut.order.epoch, cut.order.position + 2)
         return dataclasses.replace(cut, order=order, until=max(cut.until, order))

@@ -15,6 +15,7 @@ from ops.config import load_settings
 from ops.restoring import parse_instant
 from schemas.errors import FormatError
 from sinks.catalog import open_engine
+from sinks.cut import LogPlace, TransactionId
 
 if TYPE_CHECKING:
     import pathlib
@@ -104,6 +105,24 @@ def test_an_instant_needs_a_zone() -> None:
     for odd in ("2026-06-20T14:32:00", "yesterday", ""):
         with pytest.raises(FormatError):
             parse_instant(odd, now=now)
+
+
+def test_a_place_in_the_log_and_a_transaction_are_moments_too() -> None:
+    """Written as Postgres writes them."""
+    now = dt.datetime(2026, 6, 20, 12, tzinfo=dt.UTC)
+
+    assert parse_instant("0/1A2B3C4", now=now) == LogPlace(0x1A2B3C4)
+    assert parse_instant("1f/0", now=now) == LogPlace(0x1F << 32)
+    assert parse_instant("txid 7411", now=now) == TransactionId(7411)
+    assert str(LogPlace(0x1F01A2B3C4)) == "1F/1A2B3C4"
+
+
+def test_restore_wants_to_know_what(tmp_path: pathlib.Path) -> None:
+    """A wedding or everything: neither and both are refused before anything is opened."""
+    for given in ((), ("--wedding", "w", "--everything")):
+        found = wedsync("restore", *given, "--target", "x", folder=tmp_path)
+        assert found.returncode == 2
+        assert "--everything" in found.stderr
 
 
 def test_json_output_is_json(tmp_path: pathlib.Path) -> None:

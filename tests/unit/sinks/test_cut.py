@@ -15,6 +15,7 @@ from sinks.cut import (
     Cut,
     FrontierRow,
     Known,
+    LogPlace,
     Order,
     decide_cut,
     instant,
@@ -187,3 +188,33 @@ def test_any_log_is_cut_where_reading_it_from_the_beginning_would(seed: int) -> 
     expected = naive_cut(commits, at_us) or Order(E1, -1)
 
     assert cut_at(at_us / SECOND, *rng.sample(commits, len(commits))).order == expected, f"seed {seed}"
+
+
+PLACES_KNOWN = {E1: Known(35, 135 * SECOND, 350)}
+
+
+@pytest.mark.parametrize(("lsn", "position"), [(100, 10), (199, 10), (200, 20), (299, 20), (300, 30), (350, 30)])
+def test_a_place_in_the_log_cuts_behind_the_last_commit_that_ends_there_or_before(lsn: int, position: int) -> None:
+    """As Postgres' own recovery stops; what the clocks said plays no part."""
+    commits = [a_commit(10, 110), a_commit(20, 105), a_commit(30, 100)]
+    cut = decide_cut(commits, PLACES_KNOWN, source="platform", place=LogPlace(lsn))
+
+    assert cut.order == Order(E1, position)
+    assert cut.at_us == cut.committed_us
+
+
+@pytest.mark.parametrize(("lsn", "why"), [(351, "not protected yet"), (99, "nothing was captured")])
+def test_a_place_nobody_knows_is_refused(lsn: int, why: str) -> None:
+    """Beyond the least frontier something may be missing; before the first commit nothing was seen."""
+    with pytest.raises(RefusedError, match=why):
+        decide_cut([a_commit(10, 110)], PLACES_KNOWN, source="platform", place=LogPlace(lsn))
+
+
+def test_a_place_between_two_epochs_is_refused() -> None:
+    """The log was lost there, whatever the place's number."""
+    known = {E1: Known(15, 115 * SECOND, 150), E2: Known(9, 290 * SECOND, 990)}
+    commits = [a_commit(10, 110), Commit(Order(E2, 5), 280 * SECOND, 900, 5)]
+
+    assert decide_cut(commits, known, source="platform", place=LogPlace(150)).order == Order(E1, 10)
+    with pytest.raises(RefusedError, match="the log was lost"):
+        decide_cut(commits, known, source="platform", place=LogPlace(500))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from schemas.backup import PLATFORM
 from schemas.errors import CorruptionError, RefusedError, TransientError
-from sinks.commits import commits_near
-from sinks.cut import Known, Order
+from sinks.commits import commits_near, place_of
+from sinks.cut import Known, LogPlace, Order, TransactionId
 from sinks.in_order import in_order
 from sinks.stores.memory import MemoryStore
 from tests.fakes import BrokenStore
@@ -79,6 +80,30 @@ async def test_the_latest_commit_is_found_from_the_end(archive: Archive) -> None
     some = [each.order.position for each in await _commits(archive, every[-1] - 1)]
 
     assert max(some) == sorted(every)[-2]
+
+
+async def test_every_place_in_the_log_finds_the_commits_on_either_side(archive: Archive) -> None:
+    """Halving meets frames without commits too, and reads few of them."""
+    history = archive.history()
+    every = await _commits(archive, 10_000)
+    for before, after in itertools.pairwise(every):
+        for place in (LogPlace(before.lsn), LogPlace(after.lsn - 1)):
+            found = await commits_near(history, source="platform", known=KNOWN, place=place)
+            assert max(each for each in found if each.lsn <= place.lsn) == before
+            assert min(each for each in found if each.lsn > place.lsn) == after
+
+    beyond = await commits_near(history, source="platform", known=KNOWN, place=LogPlace(every[-1].lsn))
+    assert max(beyond) == every[-1]
+
+
+async def test_a_transaction_is_found_by_its_number(archive: Archive) -> None:
+    """Its number does not say where it was committed; one that is not there is refused."""
+    history, last = archive.history(), (await _commits(archive, 10_000))[-1]
+    wanted = TransactionId(last.transaction)
+
+    assert await place_of(history, wanted, source="platform", known=KNOWN) == LogPlace(last.lsn)
+    with pytest.raises(RefusedError, match="not in the archive"):
+        await place_of(history, TransactionId(999_999), source="platform", known=KNOWN)
 
 
 async def _commits(archive: Archive, position: int) -> list[Any]:

@@ -1,0 +1,174 @@
+"""One platform with its oracle: play, wait until all is protected, restore at a place in the log, compare."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import conninfo
+
+from ops import bootstrap, bringup, restoring
+from ops.config import load_settings
+from ops.demo.story import new_database
+from ops.onboarding_mapping import mapping_to_toml
+from ops.stack import control, postgres
+from sinks.cut import LogPlace, least_frontiers
+from sinks.restore_report import Status
+from sinks.row_digest import canonical_digest, rows_digest
+from sinks.targets import PostgresTarget
+from tests.integration.conftest import a_stack_folder, processes_of
+from tests.oracle import tables
+from tests.oracle.second import SecondPostgres, Server, a_second_postgres, a_target_server, lsn_text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+    from pathlib import Path
+
+    from ops.config import Settings
+    from schemas.mapping import TableMapping
+    from sinks.restore_plan import State
+
+WITHIN_SECONDS = 120
+_SHOWN = 3
+_SEQUENCES = "SELECT sequencename::text, coalesce(last_value, 0) FROM pg_sequences WHERE schemaname = 'public'"
+_TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+_FLUSHED = "SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn >= %s"
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Proof:
+    """A platform under test, the Postgres that knows better, and a server for what is restored."""
+
+    settings: Settings
+    config: Path
+    dsn: str
+    mapping: TableMapping
+    second: SecondPostgres
+    targets: Server
+    running: bringup.Running | None = None
+
+    async def bring_up(self) -> None:
+        """Bring capture, router and sink up; what was there before is copied while others write."""
+        self.running = await bringup.bring_up(self.settings, config=self.config, is_tied=True)
+
+    async def protected_up_to(self, place: int) -> None:
+        """Wait until every partition knows all that was committed before a place in the log."""
+        deadline = time.monotonic() + WITHIN_SECONDS
+        while (known := await self._known_lsn()) < place:
+            assert time.monotonic() < deadline, f"protected up to {lsn_text(known)} only, not {lsn_text(place)}"
+            await asyncio.sleep(0.1)
+
+    async def _known_lsn(self) -> int:
+        with restoring.opened(self.settings) as archive:
+            rows = await restoring.history_of(archive).frontiers()
+        partitions = self.settings.archive.partitions
+        known = least_frontiers(rows, source="platform", weddings=None, partitions=partitions)
+        return known[max(known)].lsn if known else 0
+
+    async def differences(self, place: int, *, weddings: Collection[str] = ()) -> list[str]:
+        """Restore everything, and some weddings, at a place; return how that differs from Postgres' own recovery."""
+        await self._flushed(place)
+        async with self.second.at(place) as dsn:
+            oracle = conninfo.make_conninfo(dsn, dbname=self.settings.source.database)
+            found = await self._everything(oracle, place)
+            for wedding in weddings:
+                found += await self._wedding(oracle, place, wedding)
+        return found
+
+    async def _everything(self, oracle: str, place: int) -> list[str]:
+        restored = await new_database(self.targets.dsn(), "restored")
+
+        def target(state: State) -> PostgresTarget:
+            return PostgresTarget(restored, self.mapping, ddl=state.ddl)
+
+        with restoring.opened(self.settings) as archive:
+            result = await restoring.restorer_of(archive).restore(
+                None, LogPlace(place), restore_id="proof", rows=target, folder=None
+            )
+        found = [f"{result.status}: {each}" for each in result.warnings]
+        if result.status is not Status.WHOLE or not result.audit.is_passed:
+            found.append(f"restore is {result.status}: {result.audit}")
+        if await _rows(oracle, _TABLES) != await _rows(restored, _TABLES):
+            found.append(f"tables: {await _rows(oracle, _TABLES)} became {await _rows(restored, _TABLES)}")
+        wanted = await canonical_digest(oracle, self.mapping, None)
+        got = await canonical_digest(restored, self.mapping, None)
+        for name in wanted:
+            if wanted[name] != got[name]:
+                found.append(f"{name}: {wanted[name][0]} rows became {got[name][0]}")
+                found += await _other_rows(oracle, restored, name)
+        return found + await _sequences_behind(oracle, restored)
+
+    async def _wedding(self, oracle: str, place: int, wedding: str) -> list[str]:
+        wanted = await canonical_digest(oracle, self.mapping, wedding)
+        with restoring.opened(self.settings) as archive:
+            state = await restoring.restorer_of(archive).state_at(wedding, LogPlace(place))
+        rows = {name: state.tables().get(name, []) for name in wanted}
+        got = await rows_digest(conninfo.make_conninfo(self.targets.dsn(), dbname="restored"), rows)
+        return [
+            f"wedding {wedding}, {name}: {wanted[name]} became {got[name]}"
+            for name in wanted
+            if wanted[name] != got[name]
+        ]
+
+    async def place_now(self) -> int:
+        """Return where the log ends."""
+        rows = await _rows(self.dsn, "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
+        return int(rows[0][0])
+
+    async def _flushed(self, place: int) -> None:
+        """See to it that there is a flushed record behind a place: recovery stops at nothing less."""
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
+            await connection.execute("SELECT pg_logical_emit_message(true, 'wedsync.oracle', '')")
+            row = await (await connection.execute(_FLUSHED, (place,))).fetchone()
+        assert row == (True,), "a commit behind it is flushed, so it is"
+
+
+@contextlib.asynccontextmanager
+async def a_proof(*, partitions: int = 4) -> AsyncIterator[Proof]:
+    """Start the engines, make the database, and take the oracle's base backup; `bring_up` is the caller's."""
+    folder = a_stack_folder()
+    rules = tables.mapping()
+    config = folder / "wedsync.toml"
+    config.write_text(f"[archive]\npartitions = {partitions}\n{mapping_to_toml(rules)}", encoding="utf-8")
+    settings = load_settings(config, state_dir=folder)
+    stack = bootstrap.stack_settings(settings)
+    try:
+        state = await control.up(stack, is_tied=True)
+        dsn = postgres.dsn(stack, state.ports, database=settings.source.database)
+        await _rows(postgres.dsn(stack, state.ports), f"CREATE DATABASE {settings.source.database}")
+        await _rows(dsn, tables.schema_sql())
+        async with a_second_postgres(stack, dsn) as second, a_target_server(stack) as targets:
+            yield Proof(settings=settings, config=config, dsn=dsn, mapping=rules, second=second, targets=targets)
+    finally:
+        await control.down(stack)
+        assert processes_of(folder) == []
+        shutil.rmtree(folder)
+
+
+async def _rows(dsn: str, query: str) -> list[tuple[Any, ...]]:
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        cursor = await connection.execute(query.encode())
+        return await cursor.fetchall() if cursor.description else []
+
+
+async def _other_rows(oracle: str, restored: str, table: str) -> list[str]:
+    """Return a few rows that only one of the two has."""
+    query = f"SELECT left(t::text, 300) FROM {table} AS t"
+    wanted, got = set(await _rows(oracle, query)), set(await _rows(restored, query))
+    missing = [f"  only Postgres has {row[0]}" for row in sorted(wanted - got)[:_SHOWN]]
+    return missing + [f"  only the restore has {row[0]}" for row in sorted(got - wanted)[:_SHOWN]]
+
+
+async def _sequences_behind(oracle: str, restored: str) -> list[str]:
+    """Return the sequences that would give a number once more."""
+    got = dict(await _rows(restored, _SEQUENCES))
+    return [
+        f"sequence {name}: {used} was used, restored stands at {got.get(name)}"
+        for name, used in await _rows(oracle, _SEQUENCES)
+        if got.get(name, 0) < used
+    ]
