@@ -10,18 +10,24 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+import functools
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from connectors.storage import decode_notice
 from schemas import codec, pack
+from schemas.backup import Priority
 from schemas.errors import CorruptionError, TransientError, WedSyncError
+from schemas.work import Stream, Work
+from sinks.lanes import Errand
 from sinks.objects import ChunkReader
 from sinks.packer import INDEX_KEYS, PackBuilder, PlainFrame
 from sinks.receipts import BlobReceipt, Claim, PackReceipt
 from sinks.replicate import ToReplicate
 from sinks.seal import naming_key, open_note
+from streams.lanes import UNIT_BYTES_MAX
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -36,17 +42,34 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-PACK_BYTES: Final = 16 << 20
-"""A pack is closed at this size; it is the memory one batch needs, a few times over."""
-_BATCHES_AT_ONCE: Final = 2
+PACK_BYTES: Final = UNIT_BYTES_MAX
+"""A pack is closed at this size: one unit of transfer, so that no object, however large, holds up another for longer.
+
+It is the memory one batch needs, a few times over.
+"""
+_SMALL_BYTES: Final = 4 * PACK_BYTES
 _CLAIMS_SEEN: Final = 64
 _IDLE_SECONDS: Final = 1.0
 _LATER: Final = dt.timedelta(seconds=5)
 _MICRO: Final = 1_000_000
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """Which objects one runner takes, the most urgent first: those of some lanes, up to a size."""
+
+    lanes: tuple[Priority, ...] = tuple(Priority)
+    bytes_max: int = sys.maxsize
+
+
+ALL: Final = Shift()
+SHIFTS: Final = (*(Shift(lanes=(lane,)) for lane in Priority), Shift(bytes_max=_SMALL_BYTES))
+"""A runner for each lane, so that none waits for another's album; and one for small objects of any, so that a
+video keeps no photo of its own lane waiting."""
+
+
 class BlobSink:
-    """Protects claimed objects, the most urgent first, a few batches at a time."""
+    """Protects claimed objects, each lane's in turn, a few batches at a time."""
 
     def __init__(
         self,
@@ -76,12 +99,12 @@ class BlobSink:
     async def run(self) -> None:
         """Protect claims for ever."""
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(_BATCHES_AT_ONCE):
-                tasks.create_task(self._run_one())
+            for shift in SHIFTS:
+                tasks.create_task(self._run_one(shift))
 
-    async def run_once(self) -> int:
+    async def run_once(self, shift: Shift = ALL) -> int:
         """Protect one batch of claims, and return how many there were."""
-        batch = await self._next_batch()
+        batch = await self._next_batch(shift)
         if not batch:
             return 0
         try:
@@ -90,10 +113,10 @@ class BlobSink:
             self._under_way.difference_update((each.wedding, each.name) for each in batch)
         return len(batch)
 
-    async def _run_one(self) -> None:
+    async def _run_one(self, shift: Shift) -> None:
         while True:
             try:
-                if not await self.run_once():
+                if not await self.run_once(shift):
                     await self._idle()
             except TransientError as error:
                 log.warning("blobs wait", action="blobs.retry", reason=str(error))
@@ -107,16 +130,19 @@ class BlobSink:
             return
         self._wake.clear()
 
-    async def _next_batch(self) -> list[Claim]:
+    async def _next_batch(self, shift: Shift) -> list[Claim]:
+        may_begin = self._replicator.grants.may_begin
+        lanes = [lane for lane in shift.lanes if may_begin(Stream(lane, Work.BLOB))]
         now = self._now()
         self._later = {name: at for name, at in self._later.items() if at > now}
-        claims = await self._catalog.claims(_CLAIMS_SEEN + len(self._later))
+        passed_over = len(self._later) + len(self._under_way)
+        claims = await self._catalog.claims(_CLAIMS_SEEN + passed_over, lanes=lanes, bytes_max=shift.bytes_max)
         batch: list[Claim] = []
         size_bytes = 0
         for claim in claims:
             if (claim.wedding, claim.name) in self._under_way or (claim.wedding, claim.name) in self._later:
                 continue
-            is_fitting = not batch or (claim.placement, claim.copies) == (batch[0].placement, batch[0].copies)
+            is_fitting = not batch or _kind(claim) == _kind(batch[0])
             if is_fitting and (not batch or size_bytes + claim.size_bytes <= self._pack_bytes):
                 batch.append(claim)
                 size_bytes += claim.size_bytes
@@ -124,7 +150,7 @@ class BlobSink:
         return batch
 
     async def _protect(self, batch: Sequence[Claim]) -> None:
-        filling = _Filling(draft=await self._draft(batch[0].placement, batch[0].copies))
+        filling = _Filling(draft=await self._draft(batch[0]))
         for claim in batch:
             try:
                 await self._add(claim, filling)
@@ -186,23 +212,28 @@ class BlobSink:
                 raise
 
     async def _add_chunks(self, claim: Claim, reader: ChunkReader, data_key: bytes, filling: _Filling) -> None:
-        while group := await self._read(filling, reader.next_group, self._pack_bytes):
+        while not reader.is_done:
+            room = self._pack_bytes - filling.draft.size_bytes
+            next_group = functools.partial(reader.next_group, room, at_least_one=not filling.draft.frames)
+            group = await self._read(filling, next_group)
             names = [name for name, _ in group]
             known = await self._catalog.has_chunks(claim.wedding, names)
             if known:
                 await self._catalog.raise_copies(claim.wedding, known, claim.copies)
             await self._in_thread(filling.draft.add_chunks, claim.wedding, group, known, data_key)
-            if filling.draft.size_bytes >= self._pack_bytes:
+            if not reader.is_done:  # The next chunk has no room.
                 await self._commit(filling.draft)
-                filling.draft = await self._draft(claim.placement, claim.copies)
+                filling.draft = await self._draft(claim)
 
-    async def _draft(self, placement: PlacementClass, copies: int) -> _Draft:
+    async def _draft(self, claim: Claim) -> _Draft:
+        placement = claim.placement
         index_key = await self._keyring.key_for(INDEX_KEYS[placement], placement)
         return _Draft(
             builder=PackBuilder(kind=pack.KIND_BLOB, salt=self._randomness(pack.SALT_BYTES)),
             index_key=index_key,
             placement=placement,
-            copies=copies,
+            copies=claim.copies,
+            errand=Errand(lane=Priority(claim.lane), work=Work.BLOB),
         )
 
     async def _commit(self, draft: _Draft) -> None:
@@ -211,7 +242,13 @@ class BlobSink:
         content, pack_hash, index = await self._in_thread(draft.finish, self._now_us())
         name = pack.blob_pack_name(pack_hash)
         item = ToReplicate(
-            name=name, content=content, digest=pack_hash, placement=draft.placement, copies=draft.copies, is_owed=True
+            name=name,
+            content=content,
+            digest=pack_hash,
+            placement=draft.placement,
+            copies=draft.copies,
+            is_owed=True,
+            errand=draft.errand,
         )
         copies = await self._replicator.replicate(item)
         receipt = PackReceipt(
@@ -239,6 +276,11 @@ class BlobSink:
         return int(self._now().timestamp() * _MICRO)
 
 
+def _kind(claim: Claim) -> tuple[str, PlacementClass, int]:
+    """Return what all objects of one pack have in common."""
+    return claim.lane, claim.placement, claim.copies
+
+
 @dataclasses.dataclass(slots=True, kw_only=True)
 class _Draft:
     """A pack being filled, and the versions it completes."""
@@ -247,6 +289,7 @@ class _Draft:
     index_key: bytes
     placement: PlacementClass
     copies: int
+    errand: Errand
     frames: int = 0
     blobs: list[tuple[Claim, int]] = dataclasses.field(default_factory=list)
     _written: set[tuple[str, bytes]] = dataclasses.field(default_factory=set)

@@ -8,10 +8,12 @@ replaced, and stops. Reads may come from other processes at any time.
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
+from schemas.backup import Priority
 from schemas.errors import ConfigError
 from sinks import catalog_statements
 from sinks.catalog_tables import METADATA
@@ -136,9 +138,11 @@ class Catalog:
         """Record more verified copies, and return whether the pack is known; if not, nothing is recorded."""
         return await self.run(lambda connection: catalog_statements.add_copies(connection, pack_hash, copies, now_us))
 
-    async def claims(self, limit: int) -> list[Claim]:
-        """Return objects whose bytes are owed, the most urgent lane and the oldest first."""
-        return await self.run(lambda connection: catalog_statements.claims(connection, limit))
+    async def claims(
+        self, limit: int, *, lanes: Sequence[Priority] = tuple(Priority), bytes_max: int = sys.maxsize
+    ) -> list[Claim]:
+        """Return objects of these lanes whose bytes are owed, the most urgent lane and the oldest first."""
+        return await self.run(lambda connection: catalog_statements.claims(connection, limit, lanes, bytes_max))
 
     async def file_loss(self, claim: Claim, reason: str, *, now_us: int) -> None:
         """Write into the gap ledger that a version's bytes can no longer be had."""

@@ -208,12 +208,16 @@ def add_claim(connection: sa.Connection, claim: Claim) -> None:
     connection.execute(_ADD_CLAIM, values)
 
 
-def claims(connection: sa.Connection, limit: int) -> list[Claim]:
-    """Return owed objects, most urgent first."""
+def claims(connection: sa.Connection, limit: int, lanes: Sequence[str], bytes_max: int) -> list[Claim]:
+    """Return owed objects of these lanes, most urgent first."""
     urgency = sa.case({"critical": 0, "high": 1}, value=OBJECTS.c.lane, else_=2)
     rows = connection.execute(
         sa.select(OBJECTS)
-        .where(OBJECTS.c.state == ObjectState.CLAIMED.value)
+        .where(
+            OBJECTS.c.state == ObjectState.CLAIMED.value,
+            OBJECTS.c.lane.in_([str(lane) for lane in lanes]),
+            OBJECTS.c.size_bytes <= bytes_max,
+        )
         .order_by(urgency, OBJECTS.c.epoch, OBJECTS.c.position)
         .limit(limit)
     )

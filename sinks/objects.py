@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES: Final = 1 << 20
 _CHUNK_BYTES_MIN: Final = CHUNK_BYTES // 4
-_CHUNK_BYTES_MAX: Final = CHUNK_BYTES * 4
+CHUNK_BYTES_MAX: Final = CHUNK_BYTES * 4
 
 if "cy" not in pyfastcdc.FastCDC.__module__:  # pragma: no cover - depends on the platform's wheel
     raise ConfigError("pyfastcdc is the pure Python one, 200 times slower", hint="install its compiled wheel")
@@ -86,22 +86,26 @@ class ChunkReader:
     """Cuts a stream into content-defined chunks and hashes the whole; holds one group of chunks at a time."""
 
     def __init__(self, stream: BinaryIO, *, naming_key: bytes) -> None:
-        cutter = pyfastcdc.FastCDC(CHUNK_BYTES, min_size=_CHUNK_BYTES_MIN, max_size=_CHUNK_BYTES_MAX)
+        cutter = pyfastcdc.FastCDC(CHUNK_BYTES, min_size=_CHUNK_BYTES_MIN, max_size=CHUNK_BYTES_MAX)
         self._chunks = iter(cutter.cut_stream(stream))
         self._naming_key = naming_key
         self._whole = blake3.blake3()
+        self._held_back: bytes | None = None
+        self.is_done = False
         self.size_bytes = 0
         self.references: list[dict[str, object]] = []
 
-    def next_group(self, bytes_max: int) -> list[tuple[bytes, bytes]]:
-        """Return the next (chunk id, content) pairs, at least one and about `bytes_max`; none at the end."""
+    def next_group(self, bytes_max: int, *, at_least_one: bool = True) -> list[tuple[bytes, bytes]]:
+        """Return the next (chunk id, content) pairs, up to `bytes_max`; a first one may be larger if it is wanted.
+
+        None are left once `is_done`; without that, the next chunk did not fit.
+        """
         group: list[tuple[bytes, bytes]] = []
         group_bytes = 0
-        while group_bytes < bytes_max:
-            chunk = next(self._chunks, None)
-            if chunk is None:
+        while (content := self._next_chunk()) is not None:
+            if group_bytes + len(content) > bytes_max and (group or not at_least_one):
+                self._held_back = content
                 break
-            content = bytes(chunk.data)
             name = blake3.blake3(content, key=self._naming_key).digest()
             self._whole.update(content)
             self.size_bytes += len(content)
@@ -109,6 +113,14 @@ class ChunkReader:
             group.append((name, content))
             group_bytes += len(content)
         return group
+
+    def _next_chunk(self) -> bytes | None:
+        if self._held_back is not None:
+            content, self._held_back = self._held_back, None
+            return content
+        chunk = next(self._chunks, None)
+        self.is_done = chunk is None
+        return None if chunk is None else bytes(chunk.data)
 
     @property
     def checksum(self) -> bytes:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final
 import blake3
 import structlog
 
-from schemas.backup import PlacementClass
+from schemas.backup import PlacementClass, Priority
 from schemas.errors import CorruptionError, WedSyncError
+from schemas.work import Work
+from sinks.lanes import Errand
 from sinks.replicate import CREATE_SECONDS, ToReplicate
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from sinks.catalog import Catalog
     from sinks.receipts import PackReceipt
     from sinks.replicate import Copy, Replicator
+    from sinks.stores.port import Site
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +36,8 @@ _PATIENCE_SECONDS: Final = 2
 _PACKS_AT_ONCE: Final = 32
 _FROM_THE_OLDEST: Final = (0, b"")
 _MICRO: Final = 1_000_000
+_ERRAND: Final = Errand(lane=Priority.STANDARD, work=Work.OWED)
+"""Whatever lane a pack came by: it is protected, and more than that can wait."""
 
 
 class OwedCopies:
@@ -80,19 +85,25 @@ class OwedCopies:
                 break
             if site.name in holders or site.domain in domains or site.name in down:
                 continue
-            item = item or await self._read(receipt, holders, placement)
+            async with self._replicator.grants.hold(_ERRAND, receipt.size_bytes):
+                item = item or await self._read(receipt, holders, placement)
+                copy = await self._create(site, item) if item else None
             if item is None:
                 break
-            try:
-                copy = await self._replicator.create(site, item)
-            except WedSyncError as error:
-                log.info("an owed copy must wait", action="owed.wait", store=site.name, reason=str(error))
+            if copy is None:
                 continue
             domains.add(site.domain)
             made.append(copy)
         if made:
             await self._catalog.add_copies(receipt.pack_hash, made, now_us=int(self._now().timestamp() * _MICRO))
         return len(made)
+
+    async def _create(self, site: Site, item: ToReplicate) -> Copy | None:
+        try:
+            return await self._replicator.create(site, item)
+        except WedSyncError as error:
+            log.info("an owed copy must wait", action="owed.wait", store=site.name, reason=str(error))
+            return None
 
     async def _read(
         self, receipt: PackReceipt, holders: frozenset[str], placement: PlacementClass

@@ -18,11 +18,13 @@ from schemas.backup import SERVICE_LEVELS, PlacementClass, Residency
 from schemas.errors import FormatError
 from schemas.pack import SALT_BYTES, chain_head
 from schemas.topics import priority_of_topic
+from sinks.lanes import Errand
 from sinks.packer import INDEX_KEYS, BuiltPack, build_log_pack
 from sinks.receipts import Claim, ObjectState, PackReceipt, PartitionMark, WindowReceipt
 from sinks.replicate import ToReplicate
 from sinks.seal import keyed_name, naming_key, seal_note
 from sinks.window import NewObject, SortedWindow, sort_window
+from streams.records import rank_of
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -58,6 +60,7 @@ class Prepared:
     window: SortedWindow
     packs: list[BuiltPack]
     claims: tuple[Claim, ...]
+    errand: Errand
 
 
 class Protector:
@@ -110,7 +113,10 @@ class Protector:
         keys = await self._keys(window)
         packs = await self._in_thread(self._build, window, mark, keys)
         claims = tuple(self._claim(each, mark.topic, keys) for each in window.objects)
-        return Prepared(before=mark, after=_after(mark, window, packs), window=window, packs=packs, claims=claims)
+        errand = Errand(lane=priority_of_topic(mark.topic), rank=min(map(rank_of, records)))
+        return Prepared(
+            before=mark, after=_after(mark, window, packs), window=window, packs=packs, claims=claims, errand=errand
+        )
 
     async def protect(self, prepared: Prepared) -> Protected:
         """Return once the window is protected and the offset has moved; trying again writes the same bytes.
@@ -119,7 +125,7 @@ class Protector:
             TransientError: not now; nothing has moved, try again.
             RefusedError: another sink owns the partition.
         """
-        receipts = await asyncio.gather(*(self._replicate(pack) for pack in prepared.packs))
+        receipts = await asyncio.gather(*(self._replicate(pack, prepared.errand) for pack in prepared.packs))
         await self._catalog.commit_window(
             WindowReceipt(
                 before=prepared.before,
@@ -178,7 +184,7 @@ class Protector:
             for number, part in enumerate(window.parts)
         ]
 
-    async def _replicate(self, pack: BuiltPack) -> PackReceipt:
+    async def _replicate(self, pack: BuiltPack, errand: Errand) -> PackReceipt:
         copies: list[Copy] = await self._replicator.replicate(
             ToReplicate(
                 name=pack.name,
@@ -187,6 +193,7 @@ class Protector:
                 placement=PlacementClass(pack.index["placement"]),
                 copies=pack.index["copies"],
                 is_owed=True,
+                errand=errand,
             )
         )
         return PackReceipt(

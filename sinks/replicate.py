@@ -17,6 +17,7 @@ import structlog
 
 from schemas.backup import COPIES_PROTECTED, PlacementClass
 from schemas.errors import CorruptionError, TransientError, WedSyncError
+from sinks.lanes import LOG_ERRAND, Errand, Grants
 from sinks.placement import next_site, rank
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _BYTES_PER_SECOND_MIN: Final = 4 << 20
 """Larger objects get this much more time."""
 _HEDGE_SECONDS: Final = 0.25
 """A copy that takes longer gets a rival on the next store; twenty times the usual, so not under mere load."""
+_DAWDLES_SECONDS: Final = 0.9 * _HEDGE_SECONDS
+"""Most of it: the copy began a moment after its wait."""
 _LATE_AT_ONCE: Final = 4
 _LATE_WAITING_MAX: Final = 64
 """More late copies than these are left to the catalog's list of what is owed: their bytes would fill the memory."""
@@ -62,6 +65,7 @@ class ToReplicate:
     placement: PlacementClass
     copies: int
     is_owed: bool = False
+    errand: Errand = LOG_ERRAND
 
 
 class Replicator:
@@ -75,8 +79,10 @@ class Replicator:
         health: StoreHealth,
         now: Callable[[], dt.datetime],
         late: Callable[[ToReplicate, Copy], Awaitable[None]] | None = None,
+        grants: Grants | None = None,
     ) -> None:
         self.stores, self.sites, self.health = stores, sites, health
+        self.grants = grants or Grants()
         self._now, self._late = now, late
         self._running: set[asyncio.Task[None]] = set()
         self._late_at_once = asyncio.Semaphore(_LATE_AT_ONCE)
@@ -104,7 +110,7 @@ class Replicator:
             await asyncio.gather(*self._running)
 
     async def create(self, site: Site, item: ToReplicate) -> Copy:
-        """Write one copy, bounded in time, and keep the store's health.
+        """Write one copy, bounded in time, and keep the store's health; the caller holds a grant.
 
         Raises:
             WedSyncError: the store failed.
@@ -151,6 +157,8 @@ class _Effort:
         self._tried: set[str] = set()
         self._domains: set[str] = set()
         self._failures: list[str] = []
+        self._waiting: set[Site] = set()
+        self._begun_at = 0.0
 
     @property
     def has_more(self) -> bool:
@@ -165,7 +173,7 @@ class _Effort:
             while len(self.copies) < COPIES_PROTECTED:
                 if not self.pending:
                     raise self._unprotected()  # noqa: TRY301 - the running copies must be called off too
-                if not await self._harvest(within_seconds=_HEDGE_SECONDS):
+                if not await self._harvest(within_seconds=_HEDGE_SECONDS) and self._is_dawdling():
                     self._start_next()
         except BaseException:
             await self.abandon()
@@ -194,8 +202,22 @@ class _Effort:
             return False
         self._tried.add(site.name)
         self._domains.add(site.domain)
-        self.pending[asyncio.create_task(self._replicator.create(site, self.item))] = site
+        self.pending[asyncio.create_task(self._create(site))] = site
         return True
+
+    async def _create(self, site: Site) -> Copy:
+        self._waiting.add(site)
+        try:
+            async with self._replicator.grants.hold(self.item.errand, len(self.item.content)):
+                self._waiting.discard(site)
+                self._begun_at = asyncio.get_running_loop().time()
+                return await self._replicator.create(site, self.item)
+        finally:
+            self._waiting.discard(site)
+
+    def _is_dawdling(self) -> bool:
+        """Return whether a store is slow: a copy that waits for its turn gains nothing by a rival in the same queue."""
+        return not self._waiting and asyncio.get_running_loop().time() - self._begun_at >= _DAWDLES_SECONDS
 
     async def _harvest(self, *, within_seconds: float | None = None) -> bool:
         """Take what has ended, and return whether anything has in the time given."""

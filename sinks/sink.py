@@ -43,6 +43,8 @@ _STRETCHED_SECONDS_MAX: Final = 0.25
 """How long a slow store may stretch the next window."""
 _FRONTIER_HEADER: Final = codec.header("Frontier")
 _WATCH_SECONDS: Final = 0.5
+_STOP_SECONDS: Final = 5.0
+"""For the window under way: it may be waiting for stores that are down, or for an operator."""
 _RECORD_BYTES: Final = 200
 """What a record costs in memory beside its value."""
 
@@ -167,11 +169,16 @@ class PartitionWindow:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Finish the window under way, drop the rest."""
+        """Finish the window under way, unless it takes long, and drop the rest.
+
+        What is called off has not moved its offset, or has: either way the catalog knows.
+        """
         async with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
         if self._task is not None:
+            await asyncio.wait([self._task], timeout=_STOP_SECONDS)
+            self._task.cancel()
             await asyncio.wait([self._task])
 
     async def add(self, records: Sequence[Record]) -> None:

@@ -55,7 +55,8 @@ async def test_a_claimed_object_becomes_protected() -> None:
     await run_dry(rig)
 
     assert states(rig) == ["protected", "protected"]
-    assert rig.holders("blob/") == set(EU)
+    assert len(rig.holders("blob/")) >= 3
+    assert rig.holders("blob/") <= set(EU)
 
 
 async def test_the_same_bytes_of_a_wedding_are_written_once() -> None:
