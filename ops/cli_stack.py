@@ -81,6 +81,7 @@ def _show(found: dict[str, Any]) -> None:
             "packs_below_three",
             "gaps",
             "capture_gaps",
+            "dead_letters",
         )
     ]
     print_table("archive", ("what", "count"), rows)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from ops import bootstrap
+from ops.dead_letters import LetterReader
+from ops.restoring import history_of
 from ops.status import log_ends
 from ops.worker_metrics import SinkMetrics, make
 from schemas import metrics
@@ -100,12 +102,15 @@ class SinkParts:
 
     async def _observe(self) -> None:
         claimed, owed, gaps = make(metrics.OBJECTS_CLAIMED), make(metrics.PACKS_OWED), make(metrics.GAPS)
-        suspect = make(metrics.STORE_SUSPECT)
+        suspect, unresolved = make(metrics.STORE_SUSPECT), make(metrics.LETTERS_UNRESOLVED)
+        letters = LetterReader(history_of(self.archive))
         count = sa.func.count()
         while True:
             claimed.set(await self._scalar(sa.select(count).where(OBJECTS.c.state == "claimed")))
             owed.set(await self._scalar(sa.select(count).where(PACKS.c.is_full.is_(False))))
             gaps.set(await self._scalar(sa.select(count).select_from(GAPS)))
+            with contextlib.suppress(WedSyncError):  # A store that is down makes the number late, not the worker.
+                unresolved.set(len((await letters.refresh()).unresolved()))
             suspects = self.archive.health.suspects()
             for store in self.archive.stores:
                 suspect.labels(store).set(store in suspects)

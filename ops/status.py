@@ -11,11 +11,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ops import bootstrap
 from ops.stack import control
-from schemas.backup import COPIES_PROTECTED, SERVICE_LEVELS, Priority
+from schemas.backup import COPIES_PROTECTED, SERVICE_LEVELS, UNREAD, Priority
 from schemas.topics import backup_topic
 from sinks import promotion_rows
 from sinks.catalog import open_engine
-from sinks.catalog_tables import CAPTURE_GAPS, COPIES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
+from sinks.catalog_tables import CAPTURE_GAPS, COPIES, FRAMES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
 
 if TYPE_CHECKING:
     from ops.config import Settings
@@ -48,7 +48,18 @@ async def observe(settings: Settings) -> dict[str, Any]:
             **archive_counts(connection),
         }
     engine.dispose()
-    return found
+    return {**found, "dead_letters": await unresolved_letters(settings) if found["letter_frames"] else 0}
+
+
+async def unresolved_letters(settings: Settings) -> int:
+    """Return how many dead letters nobody has resolved: each is unprotected.
+
+    Raises:
+        ConfigError: there is no catalog, or no master key.
+    """
+    from ops import dead_letters  # noqa: PLC0415 - only where there are any
+
+    return len(await dead_letters.listed(settings))
 
 
 def archive_counts(connection: sa.Connection) -> dict[str, int]:
@@ -64,6 +75,7 @@ def archive_counts(connection: sa.Connection) -> dict[str, int]:
         "packs_below_three": sa.select(count).select_from(few),
         "gaps": sa.select(count).select_from(GAPS),
         "capture_gaps": sa.select(count).select_from(CAPTURE_GAPS),
+        "letter_frames": sa.select(count).where(FRAMES.c.wedding == UNREAD, FRAMES.c.kind == "log"),
         "bytes": sa.select(sa.func.coalesce(sa.func.sum(PACKS.c.size_bytes), 0)),
         "events": sa.select(sa.func.coalesce(sa.func.sum(PACKS.c.events), 0)),
     }

@@ -54,6 +54,9 @@ CAPTURE_HOLES: Final = Metric(
 )
 ROUTED: Final = Metric("wedsync_routed_records", "gauge", "records produced to backup topics since the router began")
 DEAD_LETTERS: Final = Metric("wedsync_dead_letters", "gauge", "records that became dead letters since the router began")
+LETTERS_UNRESOLVED: Final = Metric(
+    "wedsync_dead_letters_unresolved", "gauge", "archived dead letters nobody has resolved: each counts as unprotected"
+)
 WAITING: Final = Metric(
     "wedsync_waiting_changes", "gauge", "changes under quarantine whose parent row is not known yet"
 )

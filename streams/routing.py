@@ -75,7 +75,7 @@ class SourceRouting:
         self._now = dt.datetime.min.replace(tzinfo=dt.UTC)
         self._out: list[Outgoing] = []
         self._is_retry = self._has_place = False
-        self._ours = {"ApplicationEvent": self._event, "DeadLetter": self._retry, "DeadLetterOutcome": self._discard}
+        self._ours = {"ApplicationEvent": self._event, "DeadLetter": self._retry}
         self.dead_letters = 0
 
     def decide(self, records: Sequence[Record], *, committed_us: int, now: dt.datetime) -> tuple[list[Outgoing], int]:
@@ -147,10 +147,6 @@ class SourceRouting:
             (self._epoch, self._encode, self._committed_us), self._is_retry = present, False
         self._out[begin:] = map(dead_letters.sealed_again, self._out[begin:])
         self._keep_unread([dead_letters.retried_change(letter, reason, self._epoch, record)])
-
-    def _discard(self, record: Record) -> None:
-        about = codec.decode("DeadLetterOutcome", record.value or b"")
-        self._keep_unread([dead_letters.outcome_change(about, self._source, self._epoch, record)])
 
     def _keep_unread(self, changes: Sequence[bytes]) -> None:
         to = self._destinations.of(UNREAD, self._now)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from psycopg import conninfo, sql
 
 from ops import bootstrap, bringup, restoring
+from ops.dead_letters import LetterReader
 from ops.demo import memory, wedding
 from ops.instants import percentiles, read_instants
 from ops.rebuilding import rebuild_catalog
@@ -212,6 +213,7 @@ class Demo:
                 without=frozenset({self._harm.transaction}),
             )
             counts = await archive.catalog.run(archive_counts)
+            letters = len((await LetterReader(restoring.history_of(archive)).refresh()).unresolved())
             replicas_min = await archive.catalog.run(_replicas_min)
             stores = await archive.catalog.run(_per_store)
             photos_seconds = await archive.catalog.run(_photos_seconds)
@@ -219,7 +221,7 @@ class Demo:
             "archived": instants.changes,
             "repeated": instants.repeated,
             "protected": instants.changes + self._report["photos"],
-            "unprotected": counts["objects_claimed"] + counts["packs_below_three"],
+            "unprotected": counts["objects_claimed"] + counts["packs_below_three"] + letters,
             "lost": counts["objects_lost"],
             "replicas_min": replicas_min,
             "initiation_ms": percentiles(instants.initiation_ms),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
-from ops import bootstrap
+from ops import bootstrap, status
+from ops import dead_letters as letters_ops
 from ops.stack import control
 from schemas.topics import capture_topic
 from streams.produce import KafkaProducer
@@ -60,6 +61,27 @@ async def test_garbage_becomes_a_dead_letter_and_the_rest_flows(platform: Platfo
     assert [value for value, _ in letters] == garbage
     assert all(reason for _, reason in letters)
     assert (await platform.instants(began_us)).changes == load.counts.changes
+
+
+async def test_a_dead_letter_is_listed_retried_and_discarded(platform: Platform) -> None:
+    """It counts as unprotected all the while, and no longer once somebody has said why it says nothing."""
+    topic = capture_topic("objects", platform.running.epochs["objects"])
+    producer = KafkaProducer({"bootstrap.servers": platform.running.brokers})
+    poison = f"poison {platform.now_us()}".encode()
+    await producer.deliver([Outgoing(topic, 0, b"key", poison)])
+    letter: dict[str, Any] = {}
+    for _ in range(100):
+        found = await letters_ops.listed(platform.settings)
+        if letter := next((each for each in found if each["bytes"] == len(poison)), {}):
+            break
+        await asyncio.sleep(0.1)
+    unresolved = (await status.observe(platform.settings))["dead_letters"]
+    _, content = await letters_ops.shown(platform.settings, letter["id"])
+    (tried,) = await letters_ops.retry(platform.settings, [letter["id"]])
+    done = await letters_ops.discard(platform.settings, letter["id"], "made by a test")
+
+    assert (content, tried["state"], len(tried["tried"])) == (poison, "unresolved", 1)
+    assert (done["state"], (await status.observe(platform.settings))["dead_letters"]) == ("discarded", unresolved - 1)
 
 
 @pytest.mark.parametrize(("name", "times"), KILLS, ids=[name for name, _ in KILLS])

@@ -13,8 +13,8 @@ from connectors.debezium import UNAVAILABLE
 from schemas import codec
 from schemas.backup import QUARANTINE, UNREAD
 from schemas.topics import DEAD_LETTERS, SOURCE_BYTES_MAX
-from streams.dead_letters import Letters, letter_id
-from tests.builders import CAPTURE, EPOCH, a_message, a_row, an_end
+from streams.dead_letters import Letters, letter_id, outcome_change
+from tests.builders import CAPTURE, EPOCH, a_message, a_record, a_row, an_end
 from tests.unit.streams.test_router import Rig
 
 if TYPE_CHECKING:
@@ -215,11 +215,11 @@ async def test_a_retried_row_waits_for_its_parent_as_any_other(rig: Rig) -> None
 
 async def test_a_discarded_letter_is_resolved_with_its_reason(rig: Rig) -> None:
     """Who discards says why, and that is kept as long as the letter."""
-    found = await rig.route(b"{")
+    letters = letters_in(await rig.route(b"{"))
     about = {"letter": letter_id(CAPTURE, 0, 0), "outcome": "discarded", "reason": "a test of ours", "decided_at": 7}
-    found += await rig.route(codec.encode("DeadLetterOutcome", about))
+    letters.take(codec.decode("BackupChange", outcome_change(about, "platform", EPOCH, a_record(0, b"{"))))
 
-    assert [(each.outcome, each.reasons[-1]) for each in letters_in(found).all()] == [("discarded", "a test of ours")]
+    assert [(each.outcome, each.reasons[-1]) for each in letters.all()] == [("discarded", "a test of ours")]
 
 
 async def test_a_record_too_large_is_kept_in_parts(rig: Rig) -> None:
