@@ -87,12 +87,18 @@ def load(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="Which one: rpo.")] = "rpo",
-    seconds: Annotated[float, typer.Option(help="How long each rate is held.")] = 20.0,
+    name: Annotated[str, typer.Argument(help="Which one: rpo, route or scale.")] = "rpo",
+    seconds: Annotated[float, typer.Option(help="How long each rate is held (rpo).")] = 20.0,
+    rounds: Annotated[int, typer.Option(help="Rounds (route, scale); 0 means as many as are usual.")] = 0,
 ) -> None:
     """Measure, and write build/bench/NAME.json. Example: wedsync-backup bench rpo."""
+    from ops import cli_routing
+
+    if name in cli_routing.BENCHES:
+        cli_routing.BENCHES[name](pathlib.Path("build/bench"), rounds)
+        return
     if name != "rpo":
-        raise ConfigError(f"there is no bench {name!r}", hint="rpo is the one there is")
+        raise ConfigError(f"there is no bench {name!r}", hint=", ".join(("rpo", *cli_routing.BENCHES)))
     from ops.bench_rpo import bench_rpo
     from ops.tables import print_table
 

@@ -161,9 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--state-dir", type=pathlib.Path)
     options = parser.parse_args(arguments)
     _configure_logs()
-    # Batches make many short-lived values and no cycles: collecting seldom spares the pauses.
-    gc.set_threshold(*_GC_THRESHOLDS)
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    tune_process()
     overrides = {"state_dir": options.state_dir} if options.state_dir else {}
     try:
         _RUN[options.worker](load_settings(options.config, **overrides), options.brokers)
@@ -171,6 +169,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.worker}: {error}\n  {error.hint}", file=sys.stderr)  # noqa: T201 - the worker's log
         return 1
     return 0
+
+
+def tune_process() -> None:
+    """Set the interpreter up for a worker."""
+    # Batches make many short-lived values and no cycles: collecting seldom spares the pauses.
+    gc.set_threshold(*_GC_THRESHOLDS)
+    sys.setswitchinterval(_SWITCH_SECONDS)
 
 
 def _configure_logs() -> None:

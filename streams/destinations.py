@@ -83,9 +83,11 @@ class Destinations:
 
     def renew(self, now: dt.datetime, limit: int = _RENEWED_AT_ONCE) -> None:
         """Promote weddings that time alone has brought nearer, also while no router ran; a few at each call."""
+        since = self._state.renewed_at()
         if not self._to_renew:
-            self._renewing_at, self._to_renew = now, self._state.weddings()
-        since, now = self._state.renewed_at() or now, self._renewing_at
+            # A router that never ran has left nobody behind.
+            self._renewing_at, self._to_renew = now, [] if since is None else self._state.weddings()
+        since, now = since or now, self._renewing_at
         some, self._to_renew = self._to_renew[:limit], self._to_renew[limit:]
         for wedding in some:
             self._renew(wedding, since, now)

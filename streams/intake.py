@@ -24,7 +24,7 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from schemas.errors import CorruptionError, TransientError
 from schemas.topics import RECORD_BYTES_MAX
-from streams.records import Record, RecordBatch
+from streams.records import Headers, Record, RecordBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -263,10 +263,14 @@ def group(messages: Sequence[Any], *, generation: int) -> list[RecordBatch]:
                 message.timestamp()[1],
                 message.key(),
                 message.value(),
-                tuple((name, value or b"") for name, value in message.headers() or ()),
+                _headers(message.headers()),
             )
         )
     return [RecordBatch(topic, number, records, generation) for (topic, number), records in by_partition.items()]
+
+
+def _headers(given: Sequence[tuple[str, bytes | None]] | None) -> Headers:
+    return tuple((name, value or b"") for name, value in given) if given else ()
 
 
 _HOLES: Final = frozenset(

@@ -49,6 +49,7 @@ class Table(NamedTuple):
     references: tuple[tuple[str, ...], ...]
     is_calendar: bool
     due: str | None
+    teaches: bool
 
 
 class SourceRouting:
@@ -193,7 +194,9 @@ class SourceRouting:
         )
 
     def _row(self, change: Change, record: Record) -> None:
-        change = debezium.with_whole_images(change)
+        assert record.value is not None
+        if debezium.may_lack_values(record.value):
+            change = debezium.with_whole_images(change)
         table = self._table(change.table)
         committed_us = change.committed_us
         if change.operation is not Operation.READ:
@@ -202,7 +205,8 @@ class SourceRouting:
             # A row read by a snapshot is as old as the last commit before it, whatever its own clock says.
             committed_us = self._committed_us
         weddings = self._weddings(change, table.rule)
-        self._learn(change, table, weddings[-1], record.offset)
+        if table.teaches:
+            self._learn(change, table, weddings[-1], record.offset)
         for wedding in weddings:
             also = () if len(weddings) == 1 else [each for each in weddings if each != wedding]
             outgoing = self._outgoing(
@@ -218,19 +222,23 @@ class SourceRouting:
             if wedding == QUARANTINE:
                 self._wait(change, table, record, outgoing)
             self._out.append(outgoing)
-        if table.references:
+        if table.references and self._state.has_waiting:
             self._release_children_of(change, table, weddings[-1])
 
     def _table(self, name: str) -> Table:
         """Return what to do with a table's rows; forget `_tables` whenever a rule changes."""
         table = self._tables.get(name)
         if table is None:
+            rule, due = self._mapping.rule(name), self._deliveries.get(name)
+            references = tuple(sorted(self._references.get(name, ())))
+            is_calendar = name == self._mapping.calendar.table
             table = self._tables[name] = Table(
-                rule=self._mapping.rule(name),
+                rule=rule,
                 encoded=text(name),
-                references=tuple(sorted(self._references.get(name, ()))),
-                is_calendar=name == self._mapping.calendar.table,
-                due=self._deliveries.get(name),
+                references=references,
+                is_calendar=is_calendar,
+                due=due,
+                teaches=rule is not None and bool(references or is_calendar or due),
             )
         return table
 
@@ -241,7 +249,9 @@ class SourceRouting:
         if change.after is None:
             return [PLATFORM if change.before is None else self._wedding_of(change.before, rule)]
         now = self._wedding_of(change.after, rule)
-        if change.before is None or (then := self._wedding_of(change.before, rule)) == now:
+        if change.before is None:
+            return [now]
+        if (then := self._wedding_of(change.before, rule)) == now:
             return [now]
         return [then, now]
 
@@ -255,8 +265,7 @@ class SourceRouting:
         return self._state.wedding_of(parent) or QUARANTINE
 
     def _learn(self, change: Change, table: Table, wedding: str, position: int) -> None:
-        if table.rule is None:
-            return
+        assert table.rule is not None
         if table.references and change.after is not None:
             # Under quarantine too: a row that moved to an unknown parent is no longer where it was.
             member = Member(wedding, self._epoch, position)
@@ -322,9 +331,7 @@ class SourceRouting:
         self._committed_us = max(self._committed_us, notice.modified_us)
         wedding = as_wedding(storage.wedding_of_key(notice.key, self._mapping) or PLATFORM)
         if wedding != PLATFORM and notice.action is storage.ObjectAction.PUT:
-            self._destinations.of(wedding, self._now)
-            # A store whose clock is ahead must not keep a wedding in the critical lane for ever.
-            self._state.remember_upload(wedding, min(notice.modified_us, record.timestamp_ms * 1000))
+            self._uploads(record, wedding, notice.modified_us)
         self._out.append(
             self._outgoing(record, wedding, KINDS[f"object_{notice.action.value}"], committed_at=notice.modified_us)
         )
@@ -334,8 +341,13 @@ class SourceRouting:
         wedding, received_us, is_upload = events.of_application(record.value)
         self._committed_us = max(self._committed_us, received_us)
         if is_upload and wedding != PLATFORM:
-            self._state.remember_upload(wedding, min(received_us, record.timestamp_ms * 1000))
+            self._uploads(record, wedding, received_us)
         self._out.append(self._outgoing(record, wedding, _EVENT, committed_at=received_us))
+
+    def _uploads(self, record: Record, wedding: str, at_us: int) -> None:
+        self._destinations.of(wedding, self._now)
+        # A store whose clock is ahead must not keep a wedding in the critical lane for ever.
+        self._state.remember_upload(wedding, min(at_us, record.timestamp_ms * 1000))
 
     def _outbox(self, change: Change, record: Record) -> None:
         """Pass on a row of the outbox: an event in its transaction's order, nobody's row and nobody's parent."""

@@ -83,7 +83,8 @@ class RouterState:
         self._members: collections.OrderedDict[bytes, Member] = collections.OrderedDict()
         self._unwritten: dict[bytes, Member] = {}
         self._weddings = dict(self._load_calendar())
-        self._has_waiting = self._any_waiting()
+        self.has_waiting = self._any_waiting()
+        """Nearly never: asked before anybody looks for what waits."""
 
     @contextlib.contextmanager
     def one_batch(self) -> Iterator[None]:
@@ -203,23 +204,23 @@ class RouterState:
         self._db.execute(
             "INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?, ?)", (parent, source, epoch, position, change)
         )
-        self._has_waiting = True
+        self.has_waiting = True
 
     def take_waiting(self, parent: bytes) -> list[bytes]:
         """Return and forget the changes that waited for this parent, in order."""
-        if not self._has_waiting:  # Nearly always, and asked for every row of a table that others follow.
+        if not self.has_waiting:  # Nearly always, and asked for every row of a table that others follow.
             return []
         rows = self._db.execute(
             "SELECT change FROM waiting WHERE parent = ? ORDER BY epoch, position", (parent,)
         ).fetchall()
         if rows:
             self._db.execute("DELETE FROM waiting WHERE parent = ?", (parent,))
-            self._has_waiting = self._any_waiting()
+            self.has_waiting = self._any_waiting()
         return [row[0] for row in rows]
 
     def waiting(self) -> int:
         """Return how many changes wait for their parent row."""
-        if not self._has_waiting:
+        if not self.has_waiting:
             return 0
         return int(self._db.execute("SELECT count(*) FROM waiting").fetchone()[0])
 
@@ -264,7 +265,7 @@ class RouterState:
         self._members.clear()
         self._unwritten.clear()
         self._weddings = dict(self._load_calendar())
-        self._has_waiting = self._any_waiting()
+        self.has_waiting = self._any_waiting()
 
     def _any_waiting(self) -> bool:
         return self._db.execute("SELECT 1 FROM waiting LIMIT 1").fetchone() is not None
