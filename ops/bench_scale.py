@@ -69,7 +69,7 @@ def _report(by_weddings: dict[int, list[float]], by_partitions: dict[int, list[f
 
 def _flatness(sizes: dict[int, dict[str, Any]]) -> float:
     medians = [each["median"] for each in sizes.values()]
-    return round(max(medians) / min(medians), 2)
+    return round(float(max(medians) / min(medians)), 2)
 
 
 def _told(sizes: dict[int, list[float]]) -> str:

@@ -28,7 +28,7 @@ def _bench_route(folder: pathlib.Path, rounds: int) -> None:
     columns = ("contender", "changes/s", "least", "most", "per CPU-s", "least", "most")
     print_table(f"routing, medians of {rounds or _ROUTE_ROUNDS} rounds", columns, rows)
     for name, ratio in report["ratios"].items():
-        say(f"{name}: {ratio['changes_per_s']} × by the clock, {ratio['changes_per_cpu_s']} × by CPU-seconds")
+        say(f"{name}: {ratio['changes_per_s']} x by the clock, {ratio['changes_per_cpu_s']} x by CPU-seconds")
     say(f"breaking condition: {report['breaking_condition']}")
     _require(report["check"]["passed"], f"what the router wrote is not what it read: {report['check']}")
 
@@ -41,7 +41,7 @@ def _bench_scale(folder: pathlib.Path, rounds: int) -> None:
     for what, sizes in report["cpu_s_per_million_changes"].items():
         rows = [(f"{size:,}", of["median"], of["least"], of["most"]) for size, of in sizes.items()]
         flat = report["dearest_over_cheapest"][what]
-        title = f"CPU-seconds per million changes; the dearest is {flat} × the cheapest"
+        title = f"CPU-seconds per million changes; the dearest is {flat} x the cheapest"
         print_table(title, (what, "median", "least", "most"), rows)
     say(f"breaking condition: {report['breaking_condition']}")
 

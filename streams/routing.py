@@ -9,7 +9,7 @@ is sealed again once the parent is known.
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from connectors import debezium, storage
 from connectors.debezium import Boundary, Captured, Change, Notice, Operation
@@ -20,7 +20,7 @@ from schemas.errors import FormatError
 from schemas.topics import SOURCE_BYTES_MAX
 from streams import dead_letters, events
 from streams.records import Outgoing, Record
-from streams.row_reading import as_wedding, calendar_line, date, own_name, parent_of, references
+from streams.row_reading import Table, as_wedding, calendar_line, date, own_name, parent_of, references, table_of
 from streams.state import Member
 from streams.witness import Continuity
 
@@ -39,17 +39,6 @@ _SINGLE_OBJECT: Final = b"\xc3\x01"
 _NOWHERE: Final = text("")
 _ROW: Final = KINDS["row"]
 _EVENT: Final = KINDS[events.KIND]
-
-
-class Table(NamedTuple):
-    """What routing must know of one table, looked up once: its rule, and by which columns others point at it."""
-
-    rule: TableRule | None
-    encoded: bytes
-    references: tuple[tuple[str, ...], ...]
-    is_calendar: bool
-    due: str | None
-    teaches: bool
 
 
 class SourceRouting:
@@ -229,17 +218,7 @@ class SourceRouting:
         """Return what to do with a table's rows; forget `_tables` whenever a rule changes."""
         table = self._tables.get(name)
         if table is None:
-            rule, due = self._mapping.rule(name), self._deliveries.get(name)
-            references = tuple(sorted(self._references.get(name, ())))
-            is_calendar = name == self._mapping.calendar.table
-            table = self._tables[name] = Table(
-                rule=rule,
-                encoded=text(name),
-                references=references,
-                is_calendar=is_calendar,
-                due=due,
-                teaches=rule is not None and bool(references or is_calendar or due),
-            )
+            table = self._tables[name] = table_of(name, self._mapping, self._references, self._deliveries.get(name))
         return table
 
     def _weddings(self, change: Change, rule: TableRule | None) -> list[str]:

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Final
+import functools
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from connectors.application import is_wedding_name
 from schemas.backup import PLATFORM, Residency, residency_of_country
+from schemas.change_encoder import text
 from schemas.errors import FormatError
 from schemas.wedding import Wedding
 from streams.state import parent_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from schemas.mapping import TableMapping, TableRule
 
 _EPOCH_DAY: Final = dt.date(1970, 1, 1)
 
 
+class Table(NamedTuple):
+    """What routing must know of one table, looked up once: its rule, and by which columns others point at it."""
+
+    rule: TableRule | None
+    encoded: bytes
+    references: tuple[tuple[str, ...], ...]
+    is_calendar: bool
+    due: str | None
+    teaches: bool
+
+
+@functools.lru_cache(maxsize=16_384)
 def as_wedding(name: str) -> str:
     """Return a wedding's name, or the platform's for one that nobody may bear: `@` is ours, and names are keys."""
     return name if is_wedding_name(name) else PLATFORM
@@ -72,3 +86,19 @@ def date(value: object) -> dt.date | None:
         return dt.date.fromisoformat(str(value)[:10]) if value else None
     except (ValueError, OverflowError):
         return None
+
+
+def table_of(
+    name: str, mapping: TableMapping, pointed: Mapping[str, Collection[tuple[str, ...]]], due: str | None
+) -> Table:
+    """Return what routing must know of a table; `pointed` as `references` says, `due` its column of a promise."""
+    rule, pointing = mapping.rule(name), tuple(sorted(pointed.get(name, ())))
+    is_calendar = name == mapping.calendar.table
+    return Table(
+        rule=rule,
+        encoded=text(name),
+        references=pointing,
+        is_calendar=is_calendar,
+        due=due,
+        teaches=rule is not None and bool(pointing or is_calendar or due),
+    )
