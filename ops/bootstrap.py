@@ -27,6 +27,9 @@ from streams.priority import DEFAULT_RULES, LaneRule
 if TYPE_CHECKING:
     from ops.config import Settings
     from schemas.mapping import TableMapping
+    from sinks.promotion import LaneReader
+    from streams.produce import BatchProducer
+    from streams.schema_registry import Registry
 
 STORE_THREADS: Final = 12
 CPU_THREADS: Final = 2
@@ -66,6 +69,39 @@ def routing_rules(settings: Settings) -> tuple[LaneRule, ...]:
     return tuple(LaneRule(**{**rule, "rank": None if rule["rank"] < 0 else rule["rank"]}) for rule in given) or (
         DEFAULT_RULES
     )
+
+
+def registry(settings: Settings) -> Registry | None:
+    """Return the schema registry, or None where values carry their fingerprint themselves."""
+    if not settings.registry.url:
+        return None
+    from streams.schema_registry import ConfluentRegistry  # noqa: PLC0415 - only where one is set
+
+    return ConfluentRegistry(settings.registry.url, timeout_seconds=settings.registry.timeout_seconds)
+
+
+def lane_producer(settings: Settings, brokers: str, registry: Registry | None) -> BatchProducer:
+    """Return a producer for the backup topics, framed as the settings say."""
+    from streams.produce import KafkaProducer  # noqa: PLC0415 - only workers produce
+
+    producer = KafkaProducer({"bootstrap.servers": brokers})
+    if registry is None:
+        return producer
+    from streams.schema_registry import RegisteredProducer  # noqa: PLC0415
+
+    return RegisteredProducer(inner=producer, registry=registry, by_record=settings.registry.subjects == "record")
+
+
+def lane_reader(brokers: str, registry: Registry | None) -> LaneReader:
+    """Return a reader of single partitions of the backup topics."""
+    from streams.lane_reader import KafkaLaneReader  # noqa: PLC0415
+
+    reader = KafkaLaneReader({"bootstrap.servers": brokers})
+    if registry is None:
+        return reader
+    from sinks.unframing import UnframingReader  # noqa: PLC0415
+
+    return UnframingReader(inner=reader, registry=registry)
 
 
 class Archive:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import pathlib
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import pydantic
 import pydantic_settings
@@ -20,6 +20,8 @@ from streams.priority import Condition  # noqa: TC001
 
 DEFAULT_FILE: Final = pathlib.Path("wedsync.toml")
 PREFIX: Final = "WEDSYNC_"
+REGISTRY_VARIABLE: Final = "SCHEMA_REGISTRY_URL"
+"""Under the name everybody else's tools read it too."""
 _Port = Annotated[int, pydantic.Field(ge=0, le=65535)]
 _Seconds = Annotated[float, pydantic.Field(gt=0, le=86400)]
 
@@ -126,6 +128,17 @@ class RoutingSection(_Section):
     rules: tuple[RuleSection, ...] = ()
 
 
+class RegistrySection(_Section):
+    """A schema registry for the backup topics; `SCHEMA_REGISTRY_URL` sets its URL too. Empty: our own encoding.
+
+    `subjects` names them after the topic (`<topic>-value`, a union of what it carries) or after the record.
+    """
+
+    url: Annotated[str, pydantic.Field(pattern=r"^(|https?://.+)$")] = ""
+    subjects: Literal["topic", "record"] = "topic"
+    timeout_seconds: Annotated[float, pydantic.Field(gt=0, le=60)] = 5.0
+
+
 class Settings(pydantic_settings.BaseSettings):
     """All settings; see `render_reference` for the list with defaults."""
 
@@ -140,6 +153,7 @@ class Settings(pydantic_settings.BaseSettings):
     api: ApiSection = ApiSection()
     archive: ArchiveSection = ArchiveSection()
     routing: RoutingSection = RoutingSection()
+    registry: RegistrySection = RegistrySection()
     mapping: dict[str, Any] = pydantic.Field(default_factory=dict)
 
     @classmethod
@@ -238,6 +252,8 @@ def load_settings(path: pathlib.Path | None = None, **overrides: Any) -> Setting
             ) from error
     elif path is not None or f"{PREFIX}CONFIG" in os.environ:
         raise ConfigError(f"the settings file {wanted} does not exist", hint="`wedsync-backup init` writes one")
+    if url := os.environ.get(REGISTRY_VARIABLE):
+        values["registry"] = {**values.get("registry", {}), "url": url}
     try:
         settings = Settings(**{**values, **overrides})
     except pydantic.ValidationError as error:

@@ -25,8 +25,6 @@ from sinks.owed import OwedCopies
 from sinks.promotion import Promotions
 from sinks.protect import Protector
 from sinks.sink import Sink
-from streams.lane_reader import KafkaLaneReader
-from streams.produce import KafkaProducer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +44,7 @@ class SinkParts:
     def __init__(self, settings: Settings, *, brokers: str, topic_ids: Mapping[str, str]) -> None:
         self._settings, self._brokers = settings, brokers
         archive = self.archive = bootstrap.Archive(settings)
+        self.registry = bootstrap.registry(settings)
         self._metrics = SinkMetrics()
         shared = {
             "catalog": archive.catalog,
@@ -71,8 +70,8 @@ class SinkParts:
         promotions = Promotions(
             catalog=archive.catalog,
             sink=self.sink,
-            reader=KafkaLaneReader({"bootstrap.servers": brokers}),
-            producer=KafkaProducer({"bootstrap.servers": brokers}),
+            reader=bootstrap.lane_reader(brokers, self.registry),
+            producer=bootstrap.lane_producer(settings, brokers, self.registry),
             topic_ids=topic_ids,
             now=bootstrap.now,
             promoted=self.blobs.wake,

@@ -41,17 +41,16 @@ def run_router(settings: Settings, brokers: str) -> None:
     """Route until told to stop."""
     from ops.worker_metrics import Gauges, serve  # noqa: PLC0415 - each worker imports only what it needs
     from streams.app import router_worker  # noqa: PLC0415
-    from streams.produce import KafkaProducer  # noqa: PLC0415
     from streams.router import Router  # noqa: PLC0415
     from streams.state import RouterState  # noqa: PLC0415
 
     folder = settings.state_dir / "router"
     folder.mkdir(parents=True, exist_ok=True)
-    state = RouterState(folder / "state.db")
+    state, registry = RouterState(folder / "state.db"), bootstrap.registry(settings)
     router = Router(
         mapping=bootstrap.mapping(settings),
         state=state,
-        producer=KafkaProducer({"bootstrap.servers": brokers}),
+        producer=bootstrap.lane_producer(settings, brokers, registry),
         partitions=settings.archive.partitions,
         now=bootstrap.now,
         rules=bootstrap.routing_rules(settings),
@@ -66,7 +65,7 @@ def run_router(settings: Settings, brokers: str) -> None:
     )
     serve("router", settings.state_dir / "run")
     _set_loop()
-    worker = router_worker(router, brokers=brokers, group=ROUTER_GROUP, topics=[CAPTURE_PATTERN])
+    worker = router_worker(router, brokers=brokers, group=ROUTER_GROUP, topics=[CAPTURE_PATTERN], registry=registry)
     worker.execute_from_commandline()
 
 
@@ -85,7 +84,12 @@ def run_sink(settings: Settings, brokers: str) -> None:
     serve("sink", settings.state_dir / "run")
     _set_loop()
     worker = sink_worker(
-        parts.sink, brokers=brokers, group=SINK_GROUP, companions=parts.companions, finish=parts.finish
+        parts.sink,
+        brokers=brokers,
+        group=SINK_GROUP,
+        companions=parts.companions,
+        finish=parts.finish,
+        registry=parts.registry,
     )
     worker.execute_from_commandline()
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.topics import BACKUP_TOPICS
 from streams.app import batch_worker
+from streams.schema_registry import unframing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from sinks.sink import Sink
     from streams.app import Companion
+    from streams.schema_registry import Registry
 
 
 def sink_worker(
@@ -21,6 +23,7 @@ def sink_worker(
     group: str,
     companions: Sequence[Companion],
     finish: Callable[[], Awaitable[None]] | None = None,
+    registry: Registry | None = None,
 ) -> Any:
     """Return the worker that protects the backup topics; `finish` comes after the last window."""
 
@@ -33,7 +36,7 @@ def sink_worker(
         name=group,
         brokers=brokers,
         topics=BACKUP_TOPICS,
-        handle=sink.accept,
+        handle=unframing(sink.accept, registry),
         watermarks=sink,
         companions=[sink.watch, *companions],
         finish=stop,

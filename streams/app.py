@@ -15,6 +15,7 @@ import faust
 from mode.supervisors import CrashingSupervisor
 
 from streams.intake import BatchChannel, Intake
+from streams.schema_registry import unframing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from streams.intake import Watermarks
     from streams.records import RecordBatch
     from streams.router import Router
+    from streams.schema_registry import Registry
 
 
 class Companion(Protocol):
@@ -99,13 +101,15 @@ def _run_beside(app: faust.App, companion: Companion) -> None:
     app.task(run)
 
 
-def router_worker(router: Router, *, brokers: str, group: str, topics: Sequence[str]) -> faust.Worker:
+def router_worker(
+    router: Router, *, brokers: str, group: str, topics: Sequence[str], registry: Registry | None = None
+) -> faust.Worker:
     """Return the worker that routes capture topics (names, or patterns that begin with ^)."""
     return batch_worker(
         name=group,
         brokers=brokers,
         topics=topics,
-        handle=router.route,
+        handle=unframing(router.route, registry),
         watermarks=router,
         companions=[router.announce_for_ever],
     )

@@ -40,7 +40,7 @@ DEBEZIUM_NAMES: Final = {
     "key.converter": "KEY_CONVERTER",
     "value.converter": "VALUE_CONVERTER",
 }
-HELPERS: Final = {"setup", "cli", "prometheus", "grafana"}
+HELPERS: Final = {"setup", "cli", "prometheus", "grafana", "schema-registry"}
 
 
 def variable(prefix: str, name: str) -> str:
