@@ -11,10 +11,13 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Final
 
+from schemas.hidden_columns import MASK, ColumnAction
 from schemas.topics import SOURCE_BYTES_MAX, capture_topic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from schemas.hidden_columns import HiddenColumn
 
 # One word names the database's source everywhere: topic prefix, connector, offsets in Kafka Connect.
 PLATFORM_SOURCE: Final = "platform"
@@ -46,6 +49,8 @@ class PostgresSource:
     heartbeat_interval_ms: int = 1000
     # Rows per step of a table copy: a step holds up the stream for about this many ÷ 8,000 seconds.
     copy_chunk_rows: int = 1024
+    hidden: tuple[HiddenColumn, ...] = ()
+    hash_salt: str = dataclasses.field(default="", repr=False)
 
     def __post_init__(self) -> None:
         assert re.fullmatch(r"[a-z0-9-]+", self.name), "a source's name is one lower-case word"
@@ -66,6 +71,7 @@ def connector_config(source: PostgresSource) -> Mapping[str, str]:
         **_database(source),
         **_completeness(),
         **_values(),
+        **_hidden(source),
         **_table_copies(source),
         **_heartbeat(source),
         **_one_topic(source),
@@ -100,10 +106,6 @@ def _completeness() -> dict[str, str]:
         "event.processing.failure.handling.mode": "fail",
         "event.converting.failure.handling.mode": "fail",
         "include.unknown.datatypes": "true",
-        # No such column. With a filter Debezium copies tables by the columns it knows; without, by `SELECT *`,
-        # which has generated columns that the stream never has: then it skips that table, stops copying all
-        # tables after it, and goes on streaming as if nothing were amiss.
-        "column.exclude.list": r"wedsync\.heartbeat\.no_such_column",
         "provide.transaction.metadata": "true",
         # The DELETE itself carries the before-image; a second, empty record would only be noise.
         "tombstones.on.delete": "false",
@@ -125,6 +127,23 @@ def _values() -> dict[str, str]:
         # silence, `nanoseconds` turns far years into null, `adaptive` loses infinity below microseconds.
         "time.precision.mode": "microseconds",
     }
+
+
+def _hidden(source: PostgresSource) -> dict[str, str]:
+    """Return what is left out, masked or hashed, in images before and after alike."""
+    settings = {
+        ColumnAction.DROP: "column.exclude.list",
+        ColumnAction.MASK: f"column.mask.with.{len(MASK)}.chars",
+        ColumnAction.HASH: f"column.mask.hash.v2.SHA-256.with.salt.{source.hash_salt}",
+    }
+    assert source.hash_salt or all(each.action is not ColumnAction.HASH for each in source.hidden), "no salt"
+    # The names are expressions that must match from end to end.
+    named = {action: [re.escape(each.name) for each in source.hidden if each.action is action] for action in settings}
+    # No such column. With a filter Debezium copies tables by the columns it knows; without, by `SELECT *`,
+    # which has generated columns that the stream never has: then it skips that table, stops copying all
+    # tables after it, and goes on streaming as if nothing were amiss.
+    named[ColumnAction.DROP].insert(0, r"wedsync\.heartbeat\.no_such_column")
+    return {settings[action]: ",".join(names) for action, names in named.items() if names}
 
 
 def _table_copies(source: PostgresSource) -> dict[str, str]:

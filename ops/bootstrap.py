@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ops.onboarding_mapping import mapping_from_dict
 from ops.stack.settings import StackSettings
 from schemas.backup import Priority
+from schemas.hidden_columns import ColumnAction, HiddenColumn, with_hidden
 from sinks.catalog import Catalog, open_engine
 from sinks.key_wrapping import MasterKeyWrapper, load_master_key
 from sinks.keyring import Keyring
@@ -56,11 +57,15 @@ def stack_settings(settings: Settings) -> StackSettings:
 
 def mapping(settings: Settings) -> TableMapping:
     """Return the table mapping of the settings; without one, the sample platform's."""
+    hidden = tuple(
+        HiddenColumn(table=each.table, column=each.column, action=ColumnAction(each.action))
+        for each in settings.source.columns
+    )
     if settings.mapping:
-        return mapping_from_dict(settings.mapping)
+        return with_hidden(mapping_from_dict(settings.mapping), hidden)
     from ops.sample.platform import sample_mapping  # noqa: PLC0415 - only where nothing is configured
 
-    return sample_mapping()
+    return with_hidden(sample_mapping(), hidden)
 
 
 def routing_rules(settings: Settings) -> tuple[LaneRule, ...]:

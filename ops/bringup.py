@@ -24,7 +24,7 @@ from psycopg import conninfo, sql
 from connectors.application import APPLICATION_SOURCE
 from connectors.connect import ConnectClient
 from connectors.connector_config import PLATFORM_SOURCE, SLOT, PostgresSource, connector_config, connector_name
-from ops import bootstrap, canary, onboarding
+from ops import bootstrap, canary, hidden_columns, onboarding
 from ops.api import reachable
 from ops.api.clients import ensure_first_client
 from ops.stack import control
@@ -32,7 +32,7 @@ from ops.stack.postgres import dsn as stack_dsn
 from ops.stack.topics import TopicPlan, ensure_topics
 from schemas.errors import ConfigError, FormatError, TransientError
 from schemas.topics import BACKUP_TOPICS, CONTROLS, DEAD_LETTERS, capture_topic, parse_capture_topic
-from sinks.key_wrapping import KEY_BYTES, create_master_key
+from sinks.key_wrapping import KEY_BYTES, create_master_key, load_master_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,6 +203,7 @@ def _newest_epochs(brokers: str) -> dict[str, int]:
 async def register(settings: Settings, connect_url: str, dsn: str, epoch: int) -> None:
     """Register the connector of an epoch and have what was there before it copied; again changes nothing."""
     source = postgres_source(settings, dsn, epoch)
+    await hidden_columns.check(dsn, source.hidden)
     async with ConnectClient(connect_url) as connect:
         await connect.put(connector_name(source), connector_config(source))
         await connect.wait_running(connector_name(source), within=CONNECTOR_WITHIN)
@@ -226,6 +227,8 @@ def postgres_source(settings: Settings, dsn: str, epoch: int) -> PostgresSource:
             database=str(parts["dbname"]),
             epoch=epoch,
             heartbeat_interval_ms=settings.source.heartbeat_ms,
+            hidden=bootstrap.mapping(settings).hidden,
+            hash_salt=hidden_columns.salt_of(load_master_key(settings.master_key_file)),
         )
     except KeyError as error:
         raise ConfigError(

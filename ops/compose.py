@@ -14,7 +14,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from ops import bootstrap, bringup, onboarding, workers
+from ops import bootstrap, bringup, hidden_columns, onboarding, workers
 from ops.api.clients import ensure_first_client
 from ops.config import load_settings
 from schemas.errors import ConfigError, WedSyncError
@@ -51,6 +51,7 @@ async def set_up(settings: Settings, *, brokers: str, connect_url: str) -> None:
     epochs = await bringup.ensure_platform_topics(settings, brokers)
     epoch = epochs[PLATFORM_SOURCE]
     source = bringup.postgres_source(settings, dsn, epoch)
+    await hidden_columns.check(dsn, source.hidden)
     async with ConnectClient(connect_url) as connect:
         await connect.put(connector_name(source), connector_config(source))
         await connect.wait_running(connector_name(source), within=_CONNECTOR_WITHIN)

@@ -41,12 +41,21 @@ class StackSection(_Section):
     slot_wal_keep_mib: Annotated[int, pydantic.Field(ge=32)] = SLOT_WAL_KEEP_MIB
 
 
+class ColumnSection(_Section):
+    """A column that is not captured as it is: `drop`, `mask` or `hash` its values before they leave the connector."""
+
+    table: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_]+\.[A-Za-z0-9_]+$")]
+    column: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_]+$")]
+    action: Annotated[str, pydantic.Field(pattern=r"^(drop|mask|hash)$")]
+
+
 class SourceSection(_Section):
     """The protected database; an empty URL means `database` of the local stack's Postgres."""
 
     url: str = ""
     database: str = "platform"
     heartbeat_ms: Annotated[int, pydantic.Field(ge=100, le=60000)] = 1000
+    columns: tuple[ColumnSection, ...] = ()
 
 
 class ObjectsSection(_Section):

@@ -15,6 +15,8 @@ from schemas.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from schemas.hidden_columns import HiddenColumn
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ParentLink:
@@ -92,6 +94,7 @@ class TableMapping:
     deliveries: tuple[DeliveryRule, ...] = ()
     object_prefix: str = "weddings/{wedding}/"
     outbox: OutboxRule | None = None
+    hidden: tuple[HiddenColumn, ...] = ()
 
     def rule(self, table: str) -> TableRule | None:
         """Return the rule of a schema-qualified table, or None for one nobody declared."""

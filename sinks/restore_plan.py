@@ -249,6 +249,7 @@ class Replay:
             yield f"{self._unreadable} changes could not be read: they are not part of this restore"
         for table, count in sorted(self._unruled.items()):
             yield f"table {table} has no rule in the mapping: {count} changes of it are not part of this restore"
+        yield from (each.note for each in self._mapping.hidden if self._rows.get(each.table))
 
 
 def completed_table(change: Mapping[str, Any]) -> str | None:

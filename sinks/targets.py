@@ -19,6 +19,7 @@ import psycopg
 from psycopg import errors, sql
 
 from schemas.errors import ConfigError, RefusedError, TransientError
+from schemas.hidden_columns import hidden_in
 from sinks.row_copy import copy_rows
 from sinks.target_tables import (
     CANONICAL_SETTINGS,
@@ -175,7 +176,9 @@ class PostgresTarget:
         """Insert what is staged, over what has the same key."""
         key = self._rule(table.name).key
         columns = [column.name for column in table.columns.values() if not column.is_generated]
-        others = [name for name in columns if name not in key]
+        # What was hidden at capture is better where it still stands than what stands for it.
+        kept = {*key, *hidden_in(table.name, self._mapping.hidden)}
+        others = [name for name in columns if name not in kept]
         update = sql.SQL(", ").join(
             sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("excluded", name)) for name in others
         )
