@@ -35,6 +35,7 @@ bench: setup
 	@$(BIN)/wedsync-backup bench $(NAME)
 
 soak: setup
+	@FUZZ=$(or $(FUZZ),100000) $(BIN)/pytest -s tests/fuzz
 	@HISTORIES=$(or $(HISTORIES),10000) $(BIN)/pytest -s -m simulation tests/simulation/test_histories.py
 
 down: setup

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 ID_HEADER: Final = "__value_schema_id"
 LANE_RECORDS: Final = ("BackupChange", "Frontier", "Promotion")
 """What a backup topic carries, in the order of its subject's union: only ever appended to."""
+_NO_SCHEMA: Final = (
+    ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    fastavro.schema.SchemaParseException, fastavro.schema.UnknownType,
+)  # fmt: skip
 _BY_ID, _BY_GUID = b"\x00", b"\x01"
 _ID_BYTES, _GUID_BYTES = 4, 16
 
@@ -96,7 +100,7 @@ def headers_of(schema: str) -> tuple[bytes | None, ...]:
         named: dict[str, Any] = {}
         parsed = [fastavro.parse_schema(each, named_schemas=named) for each in branches]
         headers = [MAGIC + fingerprint(each) for each in parsed]
-    except (ValueError, KeyError, TypeError, fastavro.schema.SchemaParseException) as error:
+    except _NO_SCHEMA as error:
         raise FormatError(f"a registered schema is no Avro: {error!r}", hint="who registered it?") from error
     return tuple(header if header in codec.VERSIONS else None for header in headers)
 

@@ -151,7 +151,7 @@ def open_escrow(escrow: bytes, passphrase: str) -> bytes:
     if len(escrow) != _ESCROW.size:
         raise FormatError(f"an escrow has {_ESCROW.size} bytes, this one {len(escrow)}", hint="is this the right file?")
     magic, version, log_n, salt, nonce, sealed = _ESCROW.unpack(escrow)
-    if (magic, version) != (_ESCROW_MAGIC, _VERSION) or log_n > _SCRYPT_LOG_N_MAX:
+    if (magic, version) != (_ESCROW_MAGIC, _VERSION) or not 1 <= log_n <= _SCRYPT_LOG_N_MAX:
         raise FormatError("not an escrow of this version", hint="is this the right file?")
     try:
         return AESGCM(_stretch(passphrase, salt, log_n)).decrypt(nonce, sealed, b"".join((_ESCROW_MAGIC, salt)))

@@ -49,6 +49,11 @@ def wedsync(*arguments: str, folder: pathlib.Path, **environment: str) -> subpro
         (("keys", "export", "--out", "escrow"), {"WEDSYNC_PASSPHRASE": "x"}, "there is no master key"),
         (("uninstall",), {}, "add --yes"),
         (("init",), {}, "no database"),
+        (("dead-letters", "retry"), {}, "which letters?"),
+        (("dead-letters", "retry", "3f9a", "--all"), {}, "which letters?"),
+        (("dead-letters", "discard", "3f9a", "--reason", "junk"), {}, "not discarded"),
+        (("dead-letters", "discard", "3f9a", "--reason", " ", "--yes"), {}, "no reason"),
+        (("dead-letters", "ls"), {}, "there is no catalog"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(
