@@ -77,6 +77,7 @@ def main() -> None:
         cli_events,
         cli_guard,
         cli_keys,
+        cli_routing,
         cli_stack,
     )
 

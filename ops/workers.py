@@ -43,6 +43,7 @@ def run_router(settings: Settings, brokers: str) -> None:
     from streams.app import router_worker  # noqa: PLC0415
     from streams.router import Router  # noqa: PLC0415
     from streams.state import RouterState  # noqa: PLC0415
+    from streams.urgency import UrgencyFollower  # noqa: PLC0415
 
     folder = settings.state_dir / "router"
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,15 @@ def run_router(settings: Settings, brokers: str) -> None:
     )
     serve("router", settings.state_dir / "run")
     _set_loop()
-    worker = router_worker(router, brokers=brokers, group=ROUTER_GROUP, topics=[CAPTURE_PATTERN], registry=registry)
+    urgency = UrgencyFollower({"bootstrap.servers": brokers}, router.make_urgent)
+    worker = router_worker(
+        router,
+        brokers=brokers,
+        group=ROUTER_GROUP,
+        topics=[CAPTURE_PATTERN],
+        registry=registry,
+        companions=[urgency.run],
+    )
     worker.execute_from_commandline()
 
 

@@ -102,7 +102,13 @@ def _run_beside(app: faust.App, companion: Companion) -> None:
 
 
 def router_worker(
-    router: Router, *, brokers: str, group: str, topics: Sequence[str], registry: Registry | None = None
+    router: Router,
+    *,
+    brokers: str,
+    group: str,
+    topics: Sequence[str],
+    registry: Registry | None = None,
+    companions: Sequence[Companion] = (),
 ) -> faust.Worker:
     """Return the worker that routes capture topics (names, or patterns that begin with ^)."""
     return batch_worker(
@@ -111,5 +117,5 @@ def router_worker(
         topics=topics,
         handle=unframing(router.route, registry),
         watermarks=router,
-        companions=[router.announce_for_ever],
+        companions=[router.announce_for_ever, *companions],
     )

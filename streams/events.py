@@ -8,6 +8,7 @@ the table's name.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from connectors import application
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 KIND: Final = "message"
 UPLOAD_STARTED: Final = "wedding.upload.started"
 """The event by which an application says that photos are about to arrive: their wedding is urgent from then on."""
+
+URGENT: Final = "wedding.day.urgent"
+"""The event by which an application asks that its wedding go before all others, for so long from when it came."""
+URGENT_FOR: Final = dt.timedelta(hours=2)
+_BEGINNING: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def is_event(value: bytes) -> bool:
@@ -41,6 +47,19 @@ def of_application(value: bytes) -> tuple[str, int, bool]:
     event = application.decode_event(value)
     wedding = event.wedding if application.is_wedding_name(event.wedding) else PLATFORM
     return wedding, event.received_us, event.type == UPLOAD_STARTED
+
+
+def urgent_until(value: bytes, *, came_us: int) -> dt.datetime | None:
+    """Return until when an event that came then asks that its wedding go before all others; None for any other.
+
+    Raises:
+        FormatError: not an event.
+    """
+    event = application.decode_event(value)
+    if event.type != URGENT:
+        return None
+    # Whose clock is ahead gains nothing.
+    return _BEGINNING + dt.timedelta(microseconds=max(0, min(event.received_us, came_us))) + URGENT_FOR
 
 
 def of_outbox(change: Change, mapping: TableMapping) -> str:

@@ -104,6 +104,20 @@ class Router:
             await self._producer.deliver(promoted)
             self.promoted += len(promoted)
 
+    async def make_urgent(self, wedding: str, until: dt.datetime) -> None:
+        """Let a wedding's changes go before all others until then, and promote what waits; the past takes it back."""
+        now = self._now()
+        async with self._one_at_a_time:
+            line = self._state.wedding(wedding)
+            known = line.urgent_until if line is not None else None
+            if known == until or (known is None and until <= now):
+                return
+            with self._state.one_batch():
+                self._destinations.of(wedding, now)
+                self._state.remember_urgent(wedding, until if until > now else None)
+                self._destinations.of(wedding, now)
+                await self._promote()
+
     async def renew_lanes(self) -> None:
         """Let the passing of time promote weddings of which nothing new is routed."""
         now = self._now()

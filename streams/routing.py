@@ -321,6 +321,10 @@ class SourceRouting:
         self._committed_us = max(self._committed_us, received_us)
         if is_upload and wedding != PLATFORM:
             self._uploads(record, wedding, received_us)
+        until = events.urgent_until(record.value, came_us=record.timestamp_ms * 1000)
+        if until is not None and wedding != PLATFORM:
+            self._destinations.of(wedding, self._now)
+            self._state.remember_urgent(wedding, until)
         self._out.append(self._outgoing(record, wedding, _EVENT, committed_at=received_us))
 
     def _uploads(self, record: Record, wedding: str, at_us: int) -> None:

@@ -41,6 +41,7 @@ RECORDS: Final[dict[str, dict[str, Any]]] = {
     "BackupChange": builders.a_change(payload=b'{"op":"c"}'),
     "Frontier": builders.a_frontier(),
     "Promotion": builders.a_promotion(),
+    "Urgency": {"wedding": "w1", "until": 1_781_000_000_000_000, "by": "ops", "made_at": 1_780_000_000_000_000},
     "BlobManifest": {
         "source": "objects",
         "epoch": 7,
