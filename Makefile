@@ -4,7 +4,7 @@
 BIN := .venv/bin
 NAME ?= rpo
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test checks integration lint bench soak down clean
+.PHONY: help setup demo test checks emulators integration lint bench soak down clean
 
 help:
 	@echo "make demo | test | lint | bench NAME=rpo | soak | down | clean"
@@ -27,8 +27,11 @@ checks: lint
 	@$(BIN)/pytest
 	@$(BIN)/pytest -m simulation
 
+emulators: setup
+	@ops/emulators.sh
+
 # After the quick checks also under `make -j`: both at once would measure each other.
-integration: checks
+integration: checks emulators
 	@$(BIN)/pytest -m integration
 
 bench: setup

@@ -28,6 +28,7 @@ from streams.priority import DEFAULT_RULES, LaneRule
 if TYPE_CHECKING:
     from ops.config import Settings
     from schemas.mapping import TableMapping
+    from sinks.objects import ObjectSource
     from sinks.promotion import LaneReader
     from streams.produce import BatchProducer
     from streams.schema_registry import Registry
@@ -107,6 +108,21 @@ def lane_reader(brokers: str, registry: Registry | None) -> LaneReader:
     from sinks.unframing import UnframingReader  # noqa: PLC0415
 
     return UnframingReader(inner=reader, registry=registry)
+
+
+def object_source(settings: Settings) -> ObjectSource:
+    """Return where claimed objects are fetched: from the folder, and from each bucket of the settings."""
+    from sinks.objects import FolderObjects  # noqa: PLC0415 - only a sink fetches
+    from sinks.objects_buckets import ManyObjects  # noqa: PLC0415
+
+    sources: dict[str, ObjectSource] = {
+        settings.objects.bucket: FolderObjects({settings.objects.bucket: settings.objects_folder})
+    }
+    if settings.buckets:
+        from ops import bootstrap_buckets  # noqa: PLC0415
+
+        sources |= {section.name: bootstrap_buckets.source(section) for section in settings.buckets}
+    return ManyObjects(sources)
 
 
 class Archive:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-WORKERS: Final = ("router", "sink", "folder", "api")
+WORKERS: Final = ("router", "sink", "folder", "storage", "api")
 CONNECTOR_WITHIN: Final = dt.timedelta(seconds=60)
 _POLL_SECONDS: Final = 0.05
 _ADMIN_SECONDS: Final = 15.0
@@ -100,7 +100,7 @@ async def bring_up(
     epochs = await ensure_platform_topics(settings, state.ports.bootstrap_servers)
     progress("registering the connector")
     await register(settings, state.ports.connect_url, dsn, epochs[PLATFORM_SOURCE])
-    progress("starting router, sink, folder connector and event entry")
+    progress("starting the workers")
     settings.objects_folder.mkdir(parents=True, exist_ok=True)
     ensure_first_client(settings.api_clients_file, settings.api_token_file, randomness=os.urandom)
     state = await control.start_workers(stack, worker_commands(settings, state, config))
@@ -136,7 +136,8 @@ def worker_commands(
 
 
 def _is_wanted(worker: str, settings: Settings) -> bool:
-    return worker != "api" or settings.api.enabled
+    """Return whether a worker has anything to do."""
+    return settings.api.enabled if worker == "api" else worker != "storage" or bool(settings.buckets)
 
 
 def found_archive(settings: Settings) -> None:
@@ -180,13 +181,22 @@ async def _ensure_database(settings: Settings, state: StackState) -> None:
 async def ensure_platform_topics(settings: Settings, brokers: str) -> dict[str, int]:
     """Create all topics that are missing, and return the epoch of each source."""
     found = await asyncio.to_thread(_newest_epochs, brokers)
-    sources = (PLATFORM_SOURCE, settings.objects.bucket, APPLICATION_SOURCE)
-    epochs = {source: found.get(source, int(time.time())) for source in sources}
+    epochs = {source: found.get(source, int(time.time())) for source in _sources(settings)}
     plans = [TopicPlan(name=capture_topic(source, epoch)) for source, epoch in epochs.items()]
     plans += [TopicPlan(name=name, partitions=settings.archive.partitions) for name in BACKUP_TOPICS]
     plans += [TopicPlan(name=DEAD_LETTERS), TopicPlan(name=CONTROLS, is_compacted=True)]
-    await ensure_topics(brokers, plans)
+    await ensure_topics(brokers, [*plans, *_notice_topics(settings)])
     return epochs
+
+
+def _sources(settings: Settings) -> list[str]:
+    return [PLATFORM_SOURCE, settings.objects.bucket, APPLICATION_SOURCE, *(bucket.name for bucket in settings.buckets)]
+
+
+def _notice_topics(settings: Settings) -> list[TopicPlan]:
+    """Return the topics of this Kafka into which stores send their notices."""
+    named = {each.channel_name for each in settings.buckets if each.channel == "kafka" and not each.channel_endpoint}
+    return [TopicPlan(name=name) for name in sorted(named)]
 
 
 def _newest_epochs(brokers: str) -> dict[str, int]:

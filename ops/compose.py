@@ -1,4 +1,4 @@
-"""What the containers of `docker-compose.yml` run: `python -m ops.compose setup|router|sink|folder|api --brokers …`.
+"""What the containers of `docker-compose.yml` run: `python -m ops.compose setup|WORKER --brokers …`.
 
 Docker starts, checks and restarts what the supervisor of the local stack does elsewhere. Left for `setup` is what
 `up` does besides: keys, publication, topics, connector. It may run again at any time. The workers are the very same;

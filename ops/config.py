@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import pydantic
 import pydantic_settings
 
+from ops.bucket_settings import BucketSection  # noqa: TC001 - pydantic reads annotations at run time
 from ops.stack.settings import SLOT_WAL_KEEP_MIB
 from schemas.backup import Priority  # noqa: TC001 - pydantic reads annotations at run time
 from schemas.errors import ConfigError
@@ -160,6 +161,7 @@ class Settings(pydantic_settings.BaseSettings):
     source: SourceSection = SourceSection()
     objects: ObjectsSection = ObjectsSection()
     api: ApiSection = ApiSection()
+    buckets: tuple[BucketSection, ...] = ()
     archive: ArchiveSection = ArchiveSection()
     routing: RoutingSection = RoutingSection()
     registry: RegistrySection = RegistrySection()
@@ -268,6 +270,7 @@ def load_settings(path: pathlib.Path | None = None, **overrides: Any) -> Setting
     except pydantic.ValidationError as error:
         raise _one_line(error, wanted) from error
     _check_stores(settings)
+    _check_sources(settings)
     return settings
 
 
@@ -276,6 +279,15 @@ def _one_line(error: pydantic.ValidationError, path: pathlib.Path) -> ConfigErro
     name = ".".join(str(part) for part in first["loc"])
     variable = PREFIX + "__".join(str(part).upper() for part in first["loc"])
     return ConfigError(f"setting {name}: {first['msg']}", hint=f"correct it in {path} or in {variable}")
+
+
+def _check_sources(settings: Settings) -> None:
+    names = ["platform", "application", settings.objects.bucket, *(bucket.name for bucket in settings.buckets)]
+    if len(set(names)) != len(names):
+        raise ConfigError(
+            "setting buckets: a bucket is named like another source (platform, application, objects.bucket, a bucket)",
+            hint="each names a log of its own: names must differ",
+        )
 
 
 def _check_stores(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Object notices into Kafka: the folder connector's log."""
+"""Object notices into Kafka, and what no notice could be made of."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from confluent_kafka.admin import AdminClient
 from connectors.storage import encode_notice
 from schemas.errors import ConfigError, FormatError
 from schemas.topics import parse_capture_topic
+from streams.objects import UNREADABLE
 from streams.records import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from connectors.channels.port import Message
     from connectors.storage import ObjectNotice
     from streams.produce import BatchProducer
 
@@ -31,6 +33,25 @@ class KafkaNoticeLog:
         await self._producer.deliver(
             [Outgoing(self._topic, 0, notice.key.encode(), encode_notice(notice)) for notice in notices]
         )
+
+
+class KafkaDeadLetters:
+    """See `connectors.bucket.DeadLetters`: onto the capture topic, where the router makes a letter of it.
+
+    So it is archived, counted and shown like every record that nobody can read.
+    """
+
+    def __init__(self, producer: BatchProducer, topic: str) -> None:
+        self._producer, self._topic = producer, topic
+
+    async def bury(self, message: Message, reason: str) -> None:
+        """See `DeadLetters.bury`."""
+        headers = (
+            *((f"attribute.{name}", value.encode()) for name, value in sorted(message.attributes.items())),
+            (UNREADABLE, reason.encode(errors="replace")),
+            ("wedsync.position", message.position.encode()),
+        )
+        await self._producer.deliver([Outgoing(self._topic, 0, None, message.payload, headers)])
 
 
 def newest_epoch_topic(brokers: str, source: str) -> str:

@@ -101,6 +101,8 @@ def _section_of(annotation: Any) -> type[pydantic.BaseModel] | None:
 
 def _kind(field: pydantic.fields.FieldInfo) -> str:
     annotation: Any = field.annotation
+    if typing.get_origin(annotation) is typing.Literal:
+        return f"one of {', '.join(typing.get_args(annotation))}"
     plain = annotation.__origin__ if isinstance(annotation, types.GenericAlias) else annotation
     name = _KINDS.get(plain.__name__, plain.__name__.lower())
     bounds = ", ".join(filter(None, (_bound(each) for each in field.metadata)))

@@ -20,7 +20,6 @@ from schemas.errors import WedSyncError
 from sinks.blobs import BlobSink
 from sinks.catalog_tables import GAPS, OBJECTS, PACKS
 from sinks.checkpoint import CheckpointWriter
-from sinks.objects import FolderObjects
 from sinks.owed import OwedCopies
 from sinks.promotion import Promotions
 from sinks.protect import Protector
@@ -56,7 +55,7 @@ class SinkParts:
             "cpu": archive.cpu,
         }
         self.blobs = BlobSink(
-            source=FolderObjects({settings.objects.bucket: settings.objects_folder}),
+            source=bootstrap.object_source(settings),
             protected=self._metrics.object_protected,
             **{**shared, "replicator": archive.bulk_replicator, "cpu": archive.bulk_cpu},  # type: ignore[arg-type]
         )

@@ -1,4 +1,4 @@
-"""The worker processes: `python -m ops.workers router|sink|folder|api --brokers HOST:PORT [--config FILE]`.
+"""The worker processes: `python -m ops.workers router|sink|folder|storage|api --brokers HOST:PORT …`.
 
 Each builds its adapters, serves its metrics and runs until a signal; any error ends it with exit
 code 1, and the supervisor starts it again where its state or the catalog stands.
@@ -144,6 +144,16 @@ def run_api(settings: Settings, brokers: str) -> None:
     serve.run_api(settings, brokers)
 
 
+def run_storage(settings: Settings, brokers: str) -> None:
+    """Announce what happens in buckets until told to stop."""
+    from ops.storage_worker import StorageWorker  # noqa: PLC0415
+    from ops.worker_metrics import serve  # noqa: PLC0415
+
+    worker = StorageWorker(settings, brokers=brokers)
+    serve("storage", settings.state_dir / "run")
+    asyncio.run(_until_signal(worker.run()))
+
+
 def _milliseconds(count: float) -> Any:
     import datetime as dt  # noqa: PLC0415
 
@@ -162,7 +172,13 @@ def _set_loop() -> None:
     asyncio.set_event_loop(asyncio.new_event_loop())
 
 
-_RUN: Final = {"router": run_router, "sink": run_sink, "folder": run_folder, "api": run_api}
+_RUN: Final = {
+    "router": run_router,
+    "sink": run_sink,
+    "folder": run_folder,
+    "storage": run_storage,
+    "api": run_api,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -67,5 +67,20 @@ EVENTS_ACCEPTED: Final = Metric(
 EVENTS_REFUSED: Final = Metric(
     "wedsync_event_requests_refused_total", "counter", "requests for events that were not accepted", ("status",)
 )
+BUCKET_ANNOUNCED: Final = Metric(
+    "wedsync_bucket_announced", "gauge", "object notices of a bucket since its connector began", ("bucket",)
+)
+BUCKET_SWEPT: Final = Metric(
+    "wedsync_bucket_swept", "gauge", "those of them that no notice had told, but a sweep found", ("bucket",)
+)
+BUCKET_SWEPT_AT: Final = Metric(
+    "wedsync_bucket_swept_timestamp_seconds", "gauge", "when a bucket's last sweep came to its end", ("bucket",)
+)
+BUCKET_BURIED: Final = Metric(
+    "wedsync_bucket_dead_letters", "gauge", "messages of a bucket's channel that became dead letters", ("bucket",)
+)
+BUCKET_REFUSED: Final = Metric(
+    "wedsync_bucket_refused", "gauge", "1 while a bucket or its channel refuses us", ("bucket",)
+)
 
 METRICS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -19,6 +19,7 @@ from schemas.change_encoder import KINDS, ChangeEncoder, text
 from schemas.errors import FormatError
 from schemas.topics import SOURCE_BYTES_MAX
 from streams import dead_letters, events
+from streams.objects import refuse_unreadable
 from streams.records import Outgoing, Record
 from streams.row_reading import Table, as_wedding, calendar_line, date, own_name, parent_of, references, table_of
 from streams.state import Member
@@ -84,6 +85,8 @@ class SourceRouting:
         return outgoing, self._committed_us
 
     def _route(self, record: Record) -> None:
+        if record.headers:
+            refuse_unreadable(record)
         captured = self._read(record)
         if isinstance(captured, str):
             self._ours.get(captured, self._object)(record)
@@ -308,7 +311,7 @@ class SourceRouting:
         assert record.value is not None
         notice = storage.decode_notice(record.value)
         self._committed_us = max(self._committed_us, notice.modified_us)
-        wedding = as_wedding(storage.wedding_of_key(notice.key, self._mapping) or PLATFORM)
+        wedding = as_wedding(storage.wedding_of_key(notice.key, self._mapping) or notice.wedding or PLATFORM)
         if wedding != PLATFORM and notice.action is storage.ObjectAction.PUT:
             self._uploads(record, wedding, notice.modified_us)
         self._out.append(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import confluent_kafka
 
 from ops import bootstrap, bringup, canary, restoring
-from ops.config import Settings
+from ops.config import Settings, load_settings
 from ops.demo import wedding
 from ops.demo.story import new_database
 from ops.instants import Instants, read_instants
@@ -118,6 +118,15 @@ def dead_letters(brokers: str, count: int) -> list[tuple[bytes, bytes]]:
             found.append((message.value() or b"", dict(message.headers())["wedsync.reason"]))
     consumer.close()
     return found
+
+
+async def with_buckets(platform: Platform, *buckets: str) -> Platform:
+    """Bring a running platform up once more, now with buckets: the text of their `[[buckets]]` tables."""
+    config = platform.settings.state_dir / "wedsync.toml"
+    config.write_text("".join(f"[[buckets]]\n{each}\n" for each in buckets), encoding="utf-8")
+    settings = load_settings(config, state_dir=platform.settings.state_dir)
+    running = await bringup.bring_up(settings, config=config, is_tied=True)
+    return Platform(settings=settings, running=running)
 
 
 @contextlib.asynccontextmanager

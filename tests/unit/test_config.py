@@ -35,6 +35,10 @@ def test_the_environment_wins_over_the_file(tmp_path: pathlib.Path, monkeypatch:
         ("[archive.windows]\ncritical_ms = -1\n", "archive.windows.critical_ms"),
         ("unheard_of = 1\n", "unheard_of"),
         ('[objects]\nbucket = "My Photos"\n', "objects.bucket"),
+        ('[[buckets]]\nname = "album"\n', "buckets.0.bucket"),
+        ('[[buckets]]\nname = "a"\nbucket = "b"\nchannel = "pubsub"\nchannel_name = "c"\n', "belong to s3"),
+        ('[[buckets]]\nname = "a"\nbucket = "b"\nchannel = "kafka"\n', "channel_name"),
+        ('[[buckets]]\nname = "objects"\nbucket = "b"\n', "named like another"),
         ("not toml at all", "not TOML"),
     ],
 )

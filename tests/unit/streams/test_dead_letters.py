@@ -14,7 +14,8 @@ from schemas import codec
 from schemas.backup import QUARANTINE, UNREAD
 from schemas.topics import DEAD_LETTERS, SOURCE_BYTES_MAX
 from streams.dead_letters import Letters, letter_id, outcome_change
-from tests.builders import CAPTURE, EPOCH, a_message, a_record, a_row, an_end
+from streams.objects import UNREADABLE
+from tests.builders import CAPTURE, EPOCH, a_batch, a_message, a_record, a_row, an_end
 from tests.unit.streams.test_router import Rig
 
 if TYPE_CHECKING:
@@ -253,3 +254,15 @@ async def test_poison_of_an_hour_ago_explains_no_hole_of_now(rig: Rig) -> None:
     await rig.route(log[3])
 
     assert rig.state.witness.has_hole("platform", EPOCH)
+
+
+async def test_what_a_connector_could_not_read_becomes_a_letter_whatever_it_looks_like(rig: Rig) -> None:
+    """Bytes that came from outside are nobody's change, even when they read like one; a retry changes nothing."""
+    value = a_row("public.vendors", after={"id": 1})
+    batch = a_batch(CAPTURE, [value])
+    await rig.router.route(batch._replace(records=[batch.records[0]._replace(headers=((UNREADABLE, b"no Records"),))]))
+    found = [codec.decode("BackupChange", each.value) for each in rig.producer.delivered if each.topic != DEAD_LETTERS]
+    (letter,) = letters_in(found).all()
+
+    assert of_weddings(found) == []
+    assert (letter.about["value"], letter.reasons[0]) == (value, "no Records")
