@@ -47,6 +47,9 @@ WORKERS: Final = ("router", "sink", "folder", "storage", "api")
 CONNECTOR_WITHIN: Final = dt.timedelta(seconds=60)
 _POLL_SECONDS: Final = 0.05
 _ADMIN_SECONDS: Final = 15.0
+_KEYED_TABLES: Final = (
+    "SELECT shape->>'name' FROM wedsync.shape WHERE kind = 'table' AND shape->>'sort' = 'r' AND shape ? 'key'"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,18 +268,20 @@ async def wait_for_slot(dsn: str, *, slot: str = SLOT) -> None:
 
 
 async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int) -> None:
-    """Write the schema into the log, and have every mapped table copied: once an epoch, both or neither."""
+    """Write the schema into the log, and have every table copied that has a key: once an epoch, both or neither."""
     name = f"copy-e{epoch}"
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         found = await connection.execute("SELECT 1 FROM wedsync.debezium_signal WHERE id = %s", (name,))
         if await found.fetchone():
             return
     ddl = await onboarding.schema_ddl(dsn)
-    outbox = () if mapping.outbox is None else (mapping.outbox.table,)
-    tables = ",".join(f'"{name}"' for name in sorted((*mapping.tables, *outbox)))
-    signal = f'{{"type":"incremental","data-collections":[{tables}]}}'
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute("SELECT wedsync.note_whole_schema('a new epoch')")
         await connection.execute("SELECT pg_logical_emit_message(true, 'wedsync.schema', %s::text)", (ddl,))
+        keyed = [row[0] for row in await (await connection.execute(_KEYED_TABLES)).fetchall()]
+        outbox = () if mapping.outbox is None else (mapping.outbox.table,)
+        tables = ",".join(f'"{name}"' for name in sorted({*mapping.tables, *keyed, *outbox}))
+        signal = f'{{"type":"incremental","data-collections":[{tables}]}}'
         await connection.execute(
             "INSERT INTO wedsync.debezium_signal (id, type, data) VALUES (%s, 'execute-snapshot', %s)"
             " ON CONFLICT (id) DO NOTHING",

@@ -78,7 +78,7 @@ async def prepare(dsn: str) -> None:
         if level != ("logical",):
             raise ConfigError("the server's wal_level is not logical", hint=WAL_LEVEL_HINT)
         for statement in statements.PREPARATION:
-            await connection.execute(statement)
+            await connection.execute(statement.encode())
 
 
 async def uninstall(dsn: str, *, slot: str = statements.SLOT) -> UninstallReport:
@@ -94,13 +94,14 @@ async def uninstall(dsn: str, *, slot: str = statements.SLOT) -> UninstallReport
         had = {
             what: await _exists(connection, query)
             for what, query in {
-                "event_trigger": "SELECT FROM pg_event_trigger WHERE evtname = 'wedsync_new_table'",
+                "event_trigger": "SELECT FROM pg_event_trigger WHERE evtname LIKE 'wedsync\\_%'",
                 "publication": "SELECT FROM pg_publication WHERE pubname = 'wedsync_backup'",
                 "schema": "SELECT FROM pg_namespace WHERE nspname = 'wedsync'",
                 "identities": "SELECT FROM pg_tables WHERE (schemaname, tablename) = ('wedsync', 'replica_identity')",
             }.items()
         }
-        await connection.execute("DROP EVENT TRIGGER IF EXISTS wedsync_new_table")
+        for trigger in statements.EVENT_TRIGGERS:
+            await connection.execute(sql.SQL("DROP EVENT TRIGGER IF EXISTS {}").format(sql.Identifier(trigger)))
         tables = await _reset_identities(connection) if had["identities"] else ()
         await connection.execute("DROP PUBLICATION IF EXISTS wedsync_backup")
         await connection.execute("DROP SCHEMA IF EXISTS wedsync CASCADE")

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import conninfo
 
 from ops.onboarding_catalog import CONNECT_TIMEOUT_S
-from ops.onboarding_sql import EVENT_TRIGGER
+from ops.onboarding_sql import EVENT_TRIGGERS
 from schemas.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ DUMP_OPTIONS: Final = (
 )
 # psql's own commands, which are not SQL and hold a new random word each time.
 PSQL_COMMAND: Final = re.compile(r"^\\(un)?restrict .*\n", re.MULTILINE)
-# It calls a function of the schema that is left out.
-OUR_TRIGGER: Final = re.compile(
-    rf"^--\n-- Name: {EVENT_TRIGGER}; Type: EVENT TRIGGER;.*?(?=^--\n-- (?:Name|PostgreSQL)|\Z)",
+# They call functions of the schema that is left out.
+OUR_TRIGGERS: Final = re.compile(
+    rf"^--\n-- Name: (?:{'|'.join(EVENT_TRIGGERS)}); Type: EVENT TRIGGER;.*?(?=^--\n-- (?:Name|PostgreSQL)|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -49,7 +49,7 @@ async def schema_ddl(dsn: str) -> str:
     except psycopg.OperationalError as error:
         raise TransientError(f"the database is not reachable: {error}", hint="check --database") from error
     text = await _dumped(await find_pg_dump(major), dsn)
-    return OUR_TRIGGER.sub("", PSQL_COMMAND.sub("", text))
+    return OUR_TRIGGERS.sub("", PSQL_COMMAND.sub("", text))
 
 
 async def find_pg_dump(major: int, *, folders: Iterable[str] = PROGRAM_FOLDERS) -> Path:

@@ -2,17 +2,18 @@
 
 Why each: the publication must cover tables that do not exist yet; REPLICA IDENTITY FULL is the only way to see what
 an UPDATE or DELETE replaced, large values too; recreated tables fall back to DEFAULT, so a trigger sets FULL in the
-very transaction that creates them. What each table had before is remembered in `wedsync.replica_identity`.
+very transaction that creates them, and writes every change of the schema into the log (`schema_capture.sql`).
+What each table had before is remembered in `wedsync.replica_identity`.
 """
 
 from __future__ import annotations
 
+import importlib.resources
 from typing import Final, LiteralString
 
 PUBLICATION: Final[LiteralString] = "wedsync_backup"
 SLOT: Final[LiteralString] = "wedsync_backup"
-EVENT_TRIGGER: Final[LiteralString] = "wedsync_new_table"
-NEW_TABLE_TAGS: Final[LiteralString] = "'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO'"
+EVENT_TRIGGERS: Final = ("wedsync_schema", "wedsync_rewrite", "wedsync_new_table")
 SYSTEM_SCHEMAS: Final[LiteralString] = "('pg_catalog', 'information_schema', 'wedsync')"
 
 LOCK_TIMEOUT: Final[LiteralString] = "SET lock_timeout = '5s'"
@@ -29,41 +30,8 @@ CREATE TABLE IF NOT EXISTS wedsync.replica_identity (
 )
 """
 
-# A failing backup must not fail the application's DDL: the trigger only warns.
-NEW_TABLE_FUNCTION: Final[LiteralString] = f"""
-CREATE OR REPLACE FUNCTION wedsync.new_table() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
-DECLARE
-    created record;
-BEGIN
-    FOR created IN
-        SELECT c.oid, c.oid::regclass AS name, c.relreplident
-        FROM pg_event_trigger_ddl_commands() d
-        JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE d.classid = 'pg_class'::regclass AND c.relkind IN ('r', 'p') AND c.relpersistence = 'p'
-          AND n.nspname NOT IN {SYSTEM_SCHEMAS}
-    LOOP
-        INSERT INTO wedsync.replica_identity (relation, table_name, identity)
-        VALUES (created.oid, created.name::text, created.relreplident) ON CONFLICT DO NOTHING;
-        EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', created.name);
-    END LOOP;
-EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'wedsync: a new table did not get REPLICA IDENTITY FULL: %', SQLERRM;
-END
-$function$
-"""
-
-NEW_TABLE_TRIGGER: Final[LiteralString] = f"""
-DO $do$
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = '{EVENT_TRIGGER}') THEN
-        CREATE EVENT TRIGGER {EVENT_TRIGGER} ON ddl_command_end
-            WHEN TAG IN ({NEW_TABLE_TAGS}) EXECUTE FUNCTION wedsync.new_table();
-        ALTER EVENT TRIGGER {EVENT_TRIGGER} ENABLE ALWAYS;
-    END IF;
-END
-$do$
-"""
+# The event triggers and what they call; more SQL than a Python text should hold.
+CAPTURE_SCHEMA: Final = (importlib.resources.files("ops") / "schema_capture.sql").read_text(encoding="utf-8")
 
 PUBLISH: Final[LiteralString] = f"""
 DO $do$
@@ -103,7 +71,7 @@ END
 $do$
 """
 
-PREPARATION: Final = (LOCK_TIMEOUT, SCHEMA, NEW_TABLE_FUNCTION, NEW_TABLE_TRIGGER, PUBLISH, REPLICA_IDENTITY_FULL)
+PREPARATION: Final = (LOCK_TIMEOUT, SCHEMA, CAPTURE_SCHEMA, PUBLISH, REPLICA_IDENTITY_FULL)
 
 REMEMBERED_IDENTITIES: Final[LiteralString] = """
 SELECT format('%I.%I', n.nspname, c.relname), r.identity::text, i.relname

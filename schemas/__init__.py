@@ -4,6 +4,7 @@ Pure values and their encodings; no clock, no engine, no I/O. Terms: a *change* 
 a *lane* (`Priority`) how urgently it travels, a *pack* an immutable file of sealed *frames*, an
 *epoch* the beginning of a source's log. FORMATS.md defines the rest, byte by byte.
 
-Read first: `backup` (what is promised), `mapping` (how a row finds its wedding), `topics`, then
+Read first: `backup` (what is promised), `mapping` (how a row finds its wedding) with `shapes` and `live_mapping`
+(how both follow the schema), `topics`, then
 `pack` and `codec` (what is written). `errors` splits failures by whose move it is next.
 """

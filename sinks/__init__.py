@@ -8,6 +8,7 @@ let move; only `app` acknowledges.
 Read first, for the way in: `window` and `packer` over `seal` (what is built, pure), `placement` and
 `replicate` (where it lies), `catalog` with `receipts`, then `protect` (the order of the steps), `sink`
 (all partitions), `blobs` (objects' bytes) and `owed` (copies made up). `keyring` over `key_wrapping`
-holds the keys. For the way back: `cut` (from an instant to a position), `history`, `restore_plan`,
-`restore`, and `targets` (where rows go). `checkpoint` and `rebuild` bring back a catalog that was lost.
+holds the keys. For the way back: `cut` (from an instant to a position), `history`, `restore_plan`
+over `row_versions` and `schema_history` (rows through changes of their schema), `restore`, and `targets`
+(where rows go). `checkpoint` and `rebuild` bring back a catalog that was lost.
 """

@@ -22,11 +22,14 @@ from connectors.storage import ObjectAction, ObjectNotice
 from connectors.table_copies import is_partial
 from schemas.backup import UNREAD
 from schemas.errors import FormatError
+from schemas.shapes import SHAPE_PREFIX, parse_shape
 from sinks.commits import commit_of
 from sinks.cut import Order
 from sinks.restored_events import Events
+from sinks.row_versions import START, RowVersions
+from sinks.schema_ddl import schema_sql
+from sinks.schema_history import SchemaHistory
 from streams.dead_letters import Letters
-from streams.state import parent_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,10 +38,10 @@ if TYPE_CHECKING:
     from schemas.mapping import TableMapping, TableRule
     from sinks.cut import Cut
     from sinks.restored_events import RestoredEvent
+    from sinks.row_versions import Identity
 
 _COMPLETE: Final = frozenset({"SUCCEEDED", "EMPTY"})
 _OUR_SCHEMA: Final = "wedsync."
-_START: Final = Order(-1, -1)
 
 ObjectName = tuple[str, str, str]
 """Source, bucket, key."""
@@ -82,7 +85,10 @@ class Audit:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What existed at the cut: table → key → image, and objects. `ddl` is the schema of that time, if captured."""
+    """What existed at the cut: table → key → image, and objects; all in the names of that time.
+
+    `ddl` is the schema of that time, if captured, `mapping` how rows found their wedding then.
+    """
 
     wedding: str | None
     cut: Cut
@@ -93,6 +99,7 @@ class State:
     events: tuple[RestoredEvent, ...] = ()
     warnings: tuple[str, ...] = ()
     is_whole: bool = True
+    mapping: TableMapping | None = None
 
     def tables(self) -> dict[str, list[Image]]:
         """Return the row images of each table that has any, in the order of their keys."""
@@ -104,15 +111,14 @@ class Replay:
 
     def __init__(self, *, mapping: TableMapping, wedding: str | None, cut: Cut) -> None:
         self._mapping, self._wedding, self._cut = mapping, wedding, cut
-        self._rows: dict[str, dict[bytes, tuple[Order, Image | None]]] = collections.defaultdict(dict)
-        self._truncated: dict[str, Order] = {}
-        self._complete: dict[str, Order] = {}
+        self._history = SchemaHistory()
+        self._rows = RowVersions(self._history, mapping)
+        self._complete: list[tuple[Order, str]] = []
         self._objects: dict[tuple[ObjectName, bool], ObjectVersion] = {}
         self._events = Events(wedding=wedding, at_us=cut.at_us)
         self.related: set[str] = set()
-        self._schema: tuple[Order, bytes] = (_START, b"")
+        self._dump: tuple[Order, bytes] = (START, b"")
         self._audit = _Auditor(is_exact=wedding is None)
-        self._unruled: collections.Counter[str] = collections.Counter()
         self._unreadable = 0
         self._letters = Letters()
 
@@ -148,38 +154,38 @@ class Replay:
                 self._take_row(order, change)
             case "truncate":
                 self._audit.saw(order, change)
-                self._truncated[change["table"]] = max(order, self._truncated.get(change["table"], order))
+                self._rows.truncate(order, change["table"])
             case "commit":
                 self._audit.ended(order, commit_of(change)[1])
             case "snapshot":
                 self._take_snapshot(order, change)
             case "schema":
                 self._audit.saw(order, change)
-                self._schema = max(self._schema, (order, change["payload"]))
+                self._take_schema(order, change["payload"])
             case _:
                 self._audit.saw(order, change)
                 self._events.take_outbox(change)
 
+    def _take_schema(self, order: Order, payload: bytes) -> None:
+        """Take a whole schema as SQL, or what a change of the schema tells of it."""
+        message = debezium.parse(payload)
+        if isinstance(message, Change) and message.prefix == SHAPE_PREFIX:
+            self._history.take(order, parse_shape(debezium.message_content(payload)))
+        else:
+            self._dump = max(self._dump, (order, payload))
+
     def _take_row(self, order: Order, change: Mapping[str, Any]) -> None:
-        rule = self._mapping.rule(change["table"])
-        if rule is None:
-            self._unruled[change["table"]] += 1
-            return
         captured = debezium.parse(change["payload"])
         if not isinstance(captured, Change):
             raise FormatError("a row whose payload is no change", hint="it was written by another version")
         captured = debezium.with_whole_images(captured)
         self.related.update(change["also"])
-        key = _key(captured.image, rule)
-        rows = self._rows[rule.name]
-        held = rows.get(key)
-        if held is None or held[0] < order:
-            rows[key] = order, captured.after
+        self._rows.take(order, change["table"], captured.before, captured.after)
 
     def _take_snapshot(self, order: Order, change: Mapping[str, Any]) -> None:
         table = completed_table(change)
         if table is not None and order.epoch == self._cut.order.epoch:
-            self._complete[table] = min(order, self._complete.get(table, order))
+            self._complete.append((order, table))
 
     def _take_object(self, change: Mapping[str, Any]) -> None:
         if self._wedding not in (None, change["wedding"]):
@@ -200,23 +206,39 @@ class Replay:
 
     def incomplete(self) -> list[str]:
         """Return the tables of whose earlier rows no complete copy lies at or below the cut, in its epoch."""
-        return sorted(self._mapping.tables.keys() - self._complete.keys())
+        resets: dict[Identity, Order] = {oid: order for order, oid, follow in self._history.rewritten() if not follow}
+        named = [(self._rows.identity(table, order), order) for order, table in self._complete]
+        complete = {identity for identity, order in named if order > resets.get(identity, START)}
+        last = self._history.last()
+        if last is None:
+            return sorted(self._mapping.tables.keys() - complete)
+        made = self._history.made(self._cut.order.epoch)
+        return sorted(
+            table.name
+            for oid, table in last[1].tables.items()
+            if not table.is_root and oid not in complete and (oid not in made or oid in resets)
+        )
 
     def state(self) -> State:
         """Return what existed at the cut."""
-        rows = {table: self._alive(table, held) for table, held in self._rows.items()}
+        begin = Order(self._cut.order.epoch, -1)
+        begins = {self._rows.identity(table, order): begin for order, table in self._complete}
+        rows = self._rows.alive(begins)
+        mapping = self._history.mapping(self._mapping)
         if self._wedding is not None:
-            rows = _Families(self._mapping, self._wedding, rows).kept()
+            rows = _Families(mapping, self._wedding, rows).kept()
+        warnings = tuple(self._warnings(rows))
         return State(
             wedding=self._wedding,
             cut=self._cut,
             rows={table: alive for table, alive in rows.items() if alive},
             objects=self._living_objects(),
-            ddl=debezium.message_content(self._schema[1]).decode() if self._schema[1] else None,
+            ddl=self._ddl(),
             audit=self._audit.result(),
             events=self._events.found(),
-            warnings=tuple(self._warnings()),
-            is_whole=not self._unreadable and not self._unruled and not self._unresolved(),
+            warnings=warnings,
+            is_whole=not (self._unreadable or self._rows.unknown() or self._unresolved() or self._history.failures()),
+            mapping=mapping,
         )
 
     def _living_objects(self) -> dict[ObjectName, ObjectVersion]:
@@ -227,11 +249,12 @@ class Replay:
                 newest[name] = each
         return {name: each for name, each in newest.items() if each.notice.action is ObjectAction.PUT}
 
-    def _alive(self, table: str, held: Mapping[bytes, tuple[Order, Image | None]]) -> dict[bytes, Image]:
-        """Return the rows that no TRUNCATE and no new copy of the table has ended."""
-        killed = self._truncated.get(table, _START)
-        begin = Order(self._cut.order.epoch, -1) if table in self._complete else _START
-        return {key: image for key, (order, image) in held.items() if image is not None and order > max(killed, begin)}
+    def _ddl(self) -> str | None:
+        """Return the schema as it was dumped, or, where it has changed since, as its messages tell it."""
+        last = self._history.last()
+        if last is not None and last[0] > self._dump[0]:
+            return schema_sql(last[1])
+        return debezium.message_content(self._dump[1]).decode() if self._dump[1] else None
 
     def _unresolved(self) -> int:
         """Return how many dead letters of before the cut nobody has resolved: any may be about this wedding."""
@@ -242,14 +265,16 @@ class Replay:
             return self._cut.has(Order(letter["epoch"], letter["offset"]), 0)
         return self._cut.at_us is None or letter["captured_at"] <= self._cut.at_us
 
-    def _warnings(self) -> Iterable[str]:
+    def _warnings(self, rows: Mapping[str, Mapping[bytes, Image]]) -> Iterable[str]:
         if letters := self._unresolved():
             yield f"{letters} dead letters are not part of this restore: see `wedsync-backup dead-letters ls`"
         if self._unreadable:
             yield f"{self._unreadable} changes could not be read: they are not part of this restore"
-        for table, count in sorted(self._unruled.items()):
+        for table, count in sorted(self._rows.unknown().items()):
             yield f"table {table} has no rule in the mapping: {count} changes of it are not part of this restore"
-        yield from (each.note for each in self._mapping.hidden if self._rows.get(each.table))
+        yield from (each.note for each in self._mapping.hidden if rows.get(each.table))
+        for failure in self._history.failures():
+            yield f"a change of the schema could not be noted ({failure}): rows behind it may be read wrongly"
 
 
 def completed_table(change: Mapping[str, Any]) -> str | None:
@@ -265,12 +290,6 @@ def completed_table(change: Mapping[str, Any]) -> str | None:
         return None
     about = notice.fields.get("additional_data") or {}
     return str(about["scanned_collection"]) if about.get("status") in _COMPLETE else None
-
-
-def _key(image: Image, rule: TableRule) -> bytes:
-    if not image.keys() >= set(rule.key):
-        raise FormatError(f"a row of {rule.name} lacks its key", hint="was the key declared rightly?")
-    return orjson.dumps([image[column] for column in rule.key])
 
 
 def _age(version: ObjectVersion) -> tuple[str, int, Order]:
@@ -302,19 +321,26 @@ class _Families:
 
     def _is_own(self, image: Image, rule: TableRule) -> bool:
         if rule.wedding_column is not None:
-            return str(image.get(rule.wedding_column)) == self._wedding
+            return bool(_said(image.get(rule.wedding_column)) == self._wedding)
         if rule.parent is None:
             return False
-        pointed = parent_name(rule.parent.table, [image.get(column) for column in rule.parent.columns])
+        pointed = _reference(image, rule.parent.columns)
         return pointed in self._parents(rule.parent.table, rule.parent.references)
 
     def _parents(self, table: str, columns: tuple[str, ...]) -> set[bytes]:
         if (table, columns) not in self._names:
             parents = self._keep(self._mapping.tables[table]).values()
-            self._names[table, columns] = {
-                parent_name(table, [image.get(name) for name in columns]) for image in parents
-            }
+            self._names[table, columns] = {_reference(image, columns) for image in parents}
         return self._names[table, columns]
+
+
+def _reference(image: Image, columns: tuple[str, ...]) -> bytes:
+    """Return the values by which a row is pointed at, alike whether they were captured as numbers or as texts."""
+    return orjson.dumps([_said(image.get(column)) for column in columns])
+
+
+def _said(value: Any) -> Any:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else value
 
 
 class _Auditor:

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from schemas.errors import ConfigError, FormatError
 from sinks.pgtext import to_pg_text
+from sinks.row_versions import PgText
 from sinks.wedding_rows import identifier
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def _columns(table: TargetTable, names: Sequence[str]) -> list[TargetColumn]:
 
 
 def _text(table: TargetTable, column: TargetColumn, value: Any) -> str | None:
+    if isinstance(value, PgText):
+        return value
     try:
         return to_pg_text(value, column.type)
     except FormatError as error:

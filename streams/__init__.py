@@ -5,7 +5,7 @@ a parent row belongs to; a *rank* orders what waits inside one lane; a *frontier
 up to a position has been delivered.
 Faust gives agents, supervision and the worker's life; records and offsets are ours.
 
-Read first: `priority`, `destinations` and `routing` (the decisions), `state` (what must be remembered between two
-records), `router` (decide, deliver, remember, in this order), then `intake` and `produce` (Kafka on
-either side) and `app` (the Faust worker).
+Read first: `priority`, `destinations` and `routing` (the decisions), `live_rules` and `state` (what must be
+remembered between two records), `router` (decide, deliver, remember, in this order), then `intake` and `produce`
+(Kafka on either side) and `app` (the Faust worker).
 """

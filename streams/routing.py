@@ -17,11 +17,13 @@ from schemas import codec
 from schemas.backup import PLATFORM, QUARANTINE, UNREAD
 from schemas.change_encoder import KINDS, ChangeEncoder, text
 from schemas.errors import FormatError
+from schemas.shapes import SHAPE_PREFIX
 from schemas.topics import SOURCE_BYTES_MAX
 from streams import dead_letters, events
+from streams.live_rules import LiveRules
 from streams.objects import refuse_unreadable
 from streams.records import Outgoing, Record
-from streams.row_reading import Table, as_wedding, calendar_line, date, own_name, parent_of, references, table_of
+from streams.row_reading import as_wedding, calendar_line, date, own_name, parent_of
 from streams.state import Member
 from streams.witness import Continuity
 
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
 
     from schemas.mapping import TableMapping, TableRule
     from streams.destinations import Destinations
+    from streams.row_reading import Table
     from streams.state import RouterState
 
 OUR_SCHEMA: Final = "wedsync."
 """Heartbeats and signals are ours: they move the frontier and are not worth a copy."""
 
-_MESSAGE_SCHEMA: Final = "wedsync.schema"
+_SCHEMA_PREFIX: Final = "wedsync.schema"
 _SINGLE_OBJECT: Final = b"\xc3\x01"
 _NOWHERE: Final = text("")
 _ROW: Final = KINDS["row"]
@@ -56,11 +59,9 @@ class SourceRouting:
         topic: str,
     ) -> None:
         self._source, self._epoch, self._topic = source, epoch, topic
-        self._mapping, self._state, self._destinations = mapping, state, destinations
-        self._references = references(mapping)
-        self._deliveries = {rule.table: rule.due for rule in mapping.deliveries}
+        self._state, self._destinations = state, destinations
+        self._rules = LiveRules(mapping, state, source)
         self._continuity = Continuity(source, epoch, state.witness)
-        self._tables: dict[str, Table] = {}
         self._encode = ChangeEncoder(source, epoch).encode
         self._committed_us = 0
         self._now = dt.datetime.min.replace(tzinfo=dt.UTC)
@@ -105,7 +106,7 @@ class SourceRouting:
             self._committed_us = max(self._committed_us, captured.committed_us)
         elif captured.operation in (Operation.TRUNCATE, Operation.MESSAGE):
             self._platform_event(captured, record)
-        elif self._mapping.outbox is not None and captured.table == self._mapping.outbox.table:
+        elif self._rules.mapping.outbox is not None and captured.table == self._rules.mapping.outbox.table:
             self._outbox(captured, record)
         else:
             self._row(captured, record)
@@ -170,9 +171,13 @@ class SourceRouting:
         if change.transaction:
             self._committed_us = change.committed_us
         kind = "truncate" if change.operation is Operation.TRUNCATE else "message"
-        if change.prefix == _MESSAGE_SCHEMA:
+        if change.prefix in (_SCHEMA_PREFIX, SHAPE_PREFIX):
             kind = "schema"
-        table = self._table(change.table).encoded
+        if change.prefix == SHAPE_PREFIX:
+            assert record.value is not None
+            content = debezium.message_content(record.value)
+            self._rules.take(content, epoch=self._epoch, position=record.offset)
+        table = self._rules.table(change.table).encoded
         self._out.append(
             self._outgoing(
                 record,
@@ -189,7 +194,7 @@ class SourceRouting:
         assert record.value is not None
         if debezium.may_lack_values(record.value):
             change = debezium.with_whole_images(change)
-        table = self._table(change.table)
+        table = self._rules.table(change.table)
         committed_us = change.committed_us
         if change.operation is not Operation.READ:
             self._committed_us = committed_us
@@ -216,13 +221,6 @@ class SourceRouting:
             self._out.append(outgoing)
         if table.references and self._state.has_waiting:
             self._release_children_of(change, table, weddings[-1])
-
-    def _table(self, name: str) -> Table:
-        """Return what to do with a table's rows; forget `_tables` whenever a rule changes."""
-        table = self._tables.get(name)
-        if table is None:
-            table = self._tables[name] = table_of(name, self._mapping, self._references, self._deliveries.get(name))
-        return table
 
     def _weddings(self, change: Change, rule: TableRule | None) -> list[str]:
         """Return the weddings of both images, the present one last: a moved row lies in both."""
@@ -259,7 +257,7 @@ class SourceRouting:
             # Known before and asked again afterwards, a wedding that came into a faster lane is noticed.
             self._destinations.of(wedding, self._now)
         if table.is_calendar and change.after is not None:
-            line = calendar_line(change.after, self._mapping)
+            line = calendar_line(change.after, self._rules.mapping)
             # Of two rows of the calendar nobody knows which is the newer: a letter's is taken for the older.
             if not self._is_retry or self._state.wedding(line.wedding) is None:
                 self._state.remember_wedding(line)
@@ -298,7 +296,7 @@ class SourceRouting:
         """Do the same for what follows the row just released, if it is (and stays) with this parent."""
         change = debezium.parse(record["payload"])
         assert isinstance(change, Change)
-        table = self._table(change.table)
+        table = self._rules.table(change.table)
         assert table.rule is not None
         if parent_of(change.image, table.rule) != parent:
             return
@@ -311,7 +309,7 @@ class SourceRouting:
         assert record.value is not None
         notice = storage.decode_notice(record.value)
         self._committed_us = max(self._committed_us, notice.modified_us)
-        wedding = as_wedding(storage.wedding_of_key(notice.key, self._mapping) or notice.wedding or PLATFORM)
+        wedding = as_wedding(storage.wedding_of_key(notice.key, self._rules.mapping) or notice.wedding or PLATFORM)
         if wedding != PLATFORM and notice.action is storage.ObjectAction.PUT:
             self._uploads(record, wedding, notice.modified_us)
         self._out.append(
@@ -346,10 +344,10 @@ class SourceRouting:
         self._out.append(
             self._outgoing(
                 record,
-                events.of_outbox(change, self._mapping),
+                events.of_outbox(change, self._rules.mapping),
                 _EVENT,
                 committed_at=committed_us,
-                table=self._table(change.table).encoded,
+                table=self._rules.table(change.table).encoded,
                 transaction=change.transaction,
                 order=change.order,
             )

@@ -47,6 +47,9 @@ CREATE INDEX IF NOT EXISTS deliveries_by_wedding ON deliveries (wedding);
 CREATE TABLE IF NOT EXISTS attention (
     wedding TEXT PRIMARY KEY, urgent_until_us INTEGER, uploaded_us INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS renewal (one INTEGER PRIMARY KEY CHECK (one = 1), at_us INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS schema_messages (
+    source TEXT, epoch INTEGER, position INTEGER, content BLOB NOT NULL,
+    PRIMARY KEY (source, epoch, position)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (
     parent BLOB, source TEXT, epoch INTEGER, position INTEGER, change BLOB NOT NULL,
     PRIMARY KEY (parent, source, epoch, position)) WITHOUT ROWID;
@@ -223,6 +226,31 @@ class RouterState:
         if not self.has_waiting:
             return 0
         return int(self._db.execute("SELECT count(*) FROM waiting").fetchone()[0])
+
+    def schema_messages(self, source: str) -> list[bytes]:
+        """Return all that a source's log has told of its schema, in order."""
+        rows = self._db.execute(
+            "SELECT content FROM schema_messages WHERE source = ? ORDER BY epoch, position", (source,)
+        )
+        return [row[0] for row in rows]
+
+    def remember_schema_message(self, source: str, epoch: int, position: int, content: bytes) -> None:
+        """Remember what a log has told of its schema."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO schema_messages VALUES (?, ?, ?, ?)", (source, epoch, position, content)
+        )
+
+    def rename_parents(self, old: str, new: str) -> None:
+        """Name what is remembered of a table's rows by the table's new name."""
+        self._write_members()
+        self._members.clear()
+        begin, now = (orjson.dumps([name])[:-1] + b"," for name in (old, new))
+        for table, column in (("members", "parent"), ("deliveries", "row"), ("waiting", "parent")):
+            self._db.execute(
+                f"UPDATE OR REPLACE {table} SET {column} = CAST(? || substr({column}, ?) AS BLOB)"
+                f" WHERE {column} >= ? AND {column} < ?",
+                (now, len(begin) + 1, begin, begin + b"\xff"),
+            )
 
     def counts(self) -> dict[str, int]:
         """Return how much is remembered, by table."""

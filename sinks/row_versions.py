@@ -1,0 +1,264 @@
+"""The newest version of each row, through every change of its table's name, columns and key. Pure.
+
+A row is known by its table and by its key *at that place of the log*: when the primary key changes, what was
+known by the old one is named anew by the new one, and goes on. Rows may arrive in any order and any number
+of times; of each only the newest version is kept, so that memory follows what is alive.
+"""
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+
+from schemas.errors import FormatError
+from sinks.cut import Order
+from sinks.pgtext import column_type, to_pg_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from connectors.debezium import Image
+    from schemas.mapping import TableMapping
+    from schemas.shapes import ColumnShape, TableShape
+    from sinks.schema_history import SchemaHistory
+
+START: Final = Order(-1, -1)
+
+Identity = int | str
+"""A table's oid; where no message ever told of it, its name."""
+
+
+class PgText(str):
+    """A value that is Postgres' own text already, because it was captured when its column had another type."""
+
+    __slots__ = ()
+
+
+class _Version(NamedTuple):
+    order: Order
+    image: Image | None
+    shape: TableShape | None
+
+
+class RowVersions:
+    """All rows of one restore; `history` must know of a table's changes before its rows are taken, or at the end."""
+
+    def __init__(self, history: SchemaHistory, mapping: TableMapping) -> None:
+        self._history, self._mapping = history, mapping
+        self._rows: dict[Identity, dict[int, dict[bytes, _Version]]] = collections.defaultdict(
+            lambda: collections.defaultdict(dict)
+        )
+        self._killed: dict[Identity, Order] = {}
+
+    def take(self, order: Order, table: str, before: Image | None, after: Image | None) -> None:
+        """Take one change of a row; the image before names the row that is no longer there.
+
+        Raises:
+            FormatError: the image fits no shape that the table ever had.
+        """
+        wanted = None if after is None else self._place(order, table, after)
+        gone = None if before is None else self._place(order, table, before)
+        if gone is not None and (wanted is None or wanted[:3] != gone[:3]):
+            self._put(gone, _Version(order, None, None))
+        if wanted is not None:
+            self._put(wanted, _Version(order, after, wanted[3]))
+
+    def _put(self, place: tuple[Identity, int, bytes, TableShape | None], version: _Version) -> None:
+        identity, segment, key, _ = place
+        rows = self._rows[identity][segment]
+        held = rows.get(key)
+        if held is None or held.order < version.order:
+            rows[key] = version
+
+    def truncate(self, order: Order, table: str) -> None:
+        """End all rows of a table that lie before a place."""
+        self.end(order, self.identity(table, order))
+
+    def end(self, order: Order, identity: Identity) -> None:
+        """End all rows of a table that lie at or before a place."""
+        self._killed[identity] = max(order, self._killed.get(identity, order))
+
+    def identity(self, table: str, order: Order) -> Identity:
+        """Return which table bears a name at a place."""
+        shape = self._history.table(table, order)
+        return table if shape is None else shape.oid
+
+    def alive(self, begins: Mapping[Identity, Order]) -> dict[str, dict[bytes, Image]]:
+        """Return table → key → image, in the names of the schema now; `begins` ends what is older than it says."""
+        self._settle()
+        for order, oid, _ in self._history.rewritten():
+            self.end(order, oid)
+        last = self._history.last()
+        tables = last[1].tables if last is not None else {}
+        found: dict[str, dict[bytes, Image]] = {}
+        for identity in self._rows:
+            kill = max(self._killed.get(identity, START), begins.get(identity, START))
+            if isinstance(identity, str):
+                # Without a rule nobody knows its key: such rows are told of (`unknown`), never guessed.
+                found[identity] = {} if self._mapping.rule(identity) is None else self._plain(identity, kill)
+            elif (shape := tables.get(identity)) is not None and not shape.is_root:
+                found[shape.name] = self._converted(shape, kill)
+        return {name: rows for name, rows in found.items() if rows}
+
+    def unknown(self) -> dict[str, int]:
+        """Return the tables that no message and no rule ever spoke of, and how many of their rows were taken."""
+        self._settle()
+        names = [each for each in self._rows if isinstance(each, str) and self._mapping.rule(each) is None]
+        return {name: sum(map(len, self._rows[name].values())) for name in names}
+
+    def _place(self, order: Order, table: str, image: Image) -> tuple[Identity, int, bytes, TableShape | None]:
+        """Return the table, the segment between two changes of its key, the row's key in it, and the image's shape."""
+        shape = self._history.table(table, order)
+        if shape is None:
+            rule = self._mapping.rule(table)
+            return table, -1, _key_of(image, tuple(sorted(image)) if rule is None else rule.key, table), None
+        if not image.keys() <= {column.name for column in shape.columns}:
+            fitting = self._history.fitting(shape.oid, order, image)
+            if fitting is None:
+                raise FormatError(f"a row of {table} fits no shape it had", hint="run `wedsync-backup doctor`")
+            shape = fitting
+        segment, numbers = self._segment(shape.oid, order)
+        return shape.oid, segment, self._key(image, shape, numbers), shape
+
+    def _segment(self, oid: int, order: Order) -> tuple[int, tuple[int, ...]]:
+        keys = self._history.keys(oid)
+        segment = max(0, sum(1 for begin, _ in keys if begin < order) - 1)
+        return segment, keys[segment][1] if keys else ()
+
+    def _key(self, image: Image, shape: TableShape, numbers: tuple[int, ...]) -> bytes:
+        """Return a row's key; without a key, or where a part of it is gone, all its columns are one."""
+        if not numbers and (rule := self._mapping.rule(shape.name)) is not None:
+            numbers = shape.numbers(rule.key) or ()
+        columns = [shape.column(number) for number in numbers]
+        if columns and None not in columns:
+            names = tuple(column.name for column in columns if column is not None)
+        else:
+            names = tuple(column.name for column in shape.columns if column.name in image)
+        return _key_of(image, names, shape.name)
+
+    def _settle(self) -> None:
+        """Give rows that came before any message of their table to the table it proved to be."""
+        for name in [each for each in self._rows if isinstance(each, str)]:
+            versions = self._rows.pop(name)
+            for key, version in [pair for some in versions.values() for pair in some.items()]:
+                shape = self._history.table(name, version.order)
+                if shape is None:
+                    self._rows[name][-1][key] = version
+                elif version.image is not None:
+                    self.take(version.order, name, None, version.image)
+            if name in self._killed and (shape := self._history.table(name, self._killed[name])) is not None:
+                self.end(self._killed.pop(name), shape.oid)
+
+    def _plain(self, name: str, kill: Order) -> dict[bytes, Image]:
+        rows = self._rows[name].get(-1, {})
+        return {key: each.image for key, each in rows.items() if each.image is not None and each.order > kill}
+
+    def _converted(self, shape: TableShape, kill: Order) -> dict[bytes, Image]:
+        """Fold a table's segments: what lived in one is named by the next one's key, and goes on in it."""
+        segments = self._rows[shape.oid]
+        keys = self._history.keys(shape.oid) or [(START, ())]
+        live: dict[bytes, _Version] = {}
+        for segment, (_, numbers) in enumerate(keys):
+            live = self._renamed(live.values(), numbers) if segment else live
+            for key, version in segments.get(segment, {}).items():
+                held = live.get(key)
+                if held is None or held.order < version.order:
+                    live[key] = version
+        into = _Conversion(self._history, shape)
+        return {key: into.image(each) for key, each in live.items() if each.image is not None and each.order > kill}
+
+    def _renamed(self, versions: Iterable[_Version], numbers: tuple[int, ...]) -> dict[bytes, _Version]:
+        renamed: dict[bytes, _Version] = {}
+        for version in versions:
+            if version.image is None or version.shape is None:
+                continue
+            values = [self._value(version.image, version.shape, number) for number in numbers]
+            key = orjson.dumps(values)
+            if key not in renamed or renamed[key].order < version.order:
+                renamed[key] = version
+        return renamed
+
+    def _value(self, image: Image, shape: TableShape, number: int) -> Any:
+        column = shape.column(number)
+        if column is not None:
+            return image.get(column.name)
+        born = self._history.born(shape.oid, number)
+        return born and born.missing
+
+
+class _Step(NamedTuple):
+    """How one present column is had from an older image: its name now and then, and what must be done.
+
+    Without a name then the column was not there, and `told` says what older rows hold; else a `told` says
+    that it had that other type.
+    """
+
+    name: str
+    earlier: str | None
+    told: ColumnShape | None
+    labels: Mapping[str, str]
+
+
+class _Conversion:
+    """From the shape an image was captured in to the shape its table has now."""
+
+    def __init__(self, history: SchemaHistory, shape: TableShape) -> None:
+        self._history, self._shape = history, shape
+        self._ways: dict[tuple[int, int], list[_Step]] = {}
+
+    def image(self, version: _Version) -> Image:
+        """Return the image in the present names; a value of another type becomes Postgres' text of it."""
+        assert version.image is not None
+        if version.shape is None:
+            return version.image
+        way = self._way(version.shape, version.order)
+        if not way:
+            return version.image
+        converted: Image = {}
+        for step in way:
+            if step.earlier is None:
+                converted[step.name] = step.told and (step.told.missing and PgText(step.told.missing))
+            elif step.earlier in version.image:
+                converted[step.name] = _converted(version.image[step.earlier], step)
+        return converted
+
+    def _way(self, was: TableShape, order: Order) -> list[_Step]:
+        """Return the steps from a shape at a place; none where nothing has changed."""
+        place = self._history.place(order)
+        if (id(was), place) not in self._ways:
+            way = [self._step(column, was, order) for column in self._shape.columns if not column.is_generated]
+            is_same = was.columns == self._shape.columns and not any(step.labels for step in way)
+            self._ways[id(was), place] = [] if is_same else way
+        return self._ways[id(was), place]
+
+    def _step(self, column: ColumnShape, was: TableShape, order: Order) -> _Step:
+        then = was.column(column.number)
+        if then is None:
+            return _Step(column.name, None, self._history.born(self._shape.oid, column.number), {})
+        is_same = (then.type, then.kind) == (column.type, column.kind)
+        labels = self._history.renamed_labels(then.type.removesuffix("[]"), order) if then.kind == "e" else {}
+        return _Step(column.name, then.name, None if is_same else then, labels)
+
+
+def _converted(value: Any, step: _Step) -> Any:
+    if value is None:
+        return None
+    if step.labels:
+        value = (
+            [step.labels.get(each, each) for each in value]
+            if isinstance(value, list)
+            else step.labels.get(value, value)
+        )
+    if step.told is None:
+        return value
+    text = to_pg_text(value, column_type(step.told.type, kind=step.told.kind))
+    assert text is not None, "only NULL has no text"
+    return PgText(text)
+
+
+def _key_of(image: Image, names: tuple[str, ...], table: str) -> bytes:
+    if not image.keys() >= set(names):
+        raise FormatError(f"a row of {table} lacks its key", hint="was the key declared rightly?")
+    return orjson.dumps([image[name] for name in names])
