@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from connectors.application import APPLICATION_SOURCE
 from connectors.debezium import Change, parse
 from schemas.topics import priority_of_topic
 from sinks.catalog_tables import OBJECTS, PACKS, PARTITIONS
@@ -37,6 +38,9 @@ class Instants:
     rpo_by_lane: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     events: int = 0
     repeated: int = 0
+    application: set[tuple[int, int]] = dataclasses.field(default_factory=set)
+    """Where the log has events of applications."""
+
     _seen: set[tuple[int, int, str]] = dataclasses.field(default_factory=set)
     _rows: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
@@ -49,8 +53,15 @@ class Instants:
         """
         return len(self._rows)
 
+    def take(self, change: Mapping[str, Any], lane: str, durable_us: int, protected_us: int) -> None:
+        """Count one archived change if it is a row's or an application's."""
+        if change["kind"] == "row":
+            self.add(change, lane, durable_us, protected_us)
+        elif change["source"] == APPLICATION_SOURCE:
+            self.application.add((change["epoch"], change["position"]))
+
     def add(self, change: Mapping[str, Any], lane: str, durable_us: int, protected_us: int) -> None:
-        """Count one archived change."""
+        """Count one archived row change."""
         identity = (change["epoch"], change["position"], change["wedding"])
         if identity in self._seen:
             self.repeated += 1
@@ -93,8 +104,8 @@ async def read_instants(
             lane, durable_us, protected_us = packs[frame.pack_hash]
             for change in changes:
                 is_inside = since_us <= change["committed_at"] < (until_us or _FOR_EVER_US)
-                if change["kind"] == "row" and is_inside and change["transaction"] not in without:
-                    found.add(change, lane, durable_us, protected_us)
+                if is_inside and change["transaction"] not in without:
+                    found.take(change, lane, durable_us, protected_us)
     await _add_objects(found, catalog, since_us, until_us)
     return found
 

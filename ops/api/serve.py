@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
@@ -55,8 +55,16 @@ def run_api(settings: Settings, brokers: str) -> None:
     )
     serve("api", settings.state_dir / "run")
     listening = listen(settings.api.host, settings.api.port, url_file(settings))
-    config = uvicorn.Config(
-        make_app(entry),
+    try:
+        uvicorn.Server(server_config(make_app(entry))).run(sockets=[listening])
+    finally:
+        ledger.close()
+
+
+def server_config(app: Any) -> uvicorn.Config:
+    """Return how the routes are served: little of a head is read, and no more connections than can be answered."""
+    return uvicorn.Config(
+        app,
         http="h11",
         ws="none",
         loop="asyncio",
@@ -68,10 +76,6 @@ def run_api(settings: Settings, brokers: str) -> None:
         timeout_graceful_shutdown=_GRACE_SECONDS,
         h11_max_incomplete_event_size=_HEAD_BYTES_MAX,
     )
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        ledger.close()
 
 
 def listen(host: str, port: int, told: pathlib.Path) -> socket.socket:

@@ -23,6 +23,7 @@ def failures(report: dict[str, Any]) -> list[str]:
         "every change is protected": report["unprotected"] == 0,
         "nothing protected has fewer than three copies": report["replicas_min"] >= COPIES_PROTECTED,
         "as many changes are archived as Postgres committed": report["archived"] == report["changes"],
+        "every event an application sent is archived once": report["events"]["archived"] == report["events"]["sent"],
         "nothing is archived twice": report["repeated"] == 0,
         "no version was lost": report["lost"] == 0,
         "the restored wedding is identical": report["restore"]["identical"],
@@ -53,6 +54,7 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     objects = report["photo_rpo_ms"]
     return [
         ("row changes", f"{report['changes']:,} over {report['weddings']} weddings, all protected"),
+        ("events of applications", f"{report['events']['sent']} over HTTP, each archived once"),
         ("photos", f"{report['photos']} ({report['bytes'] / 1e6:,.0f} MB), all protected"),
         ("copies", f"at least {report['replicas_min']}, each encrypted, read back and in the catalog"),
         ("commit → backup topic", f"p50 {initiation['p50']} ms, p99 {initiation['p99']} ms"),
@@ -65,11 +67,15 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("harm", f"{restore['harmed_rows']} guests deleted, {restore['harmed_objects']} photos overwritten"),
         (
             "restored as of T",
-            f"{restore['rows']} rows, {restore['objects']} photos in {restore['seconds']} s: {_same(restore)}",
+            f"{_brought(restore)} in {restore['seconds']} s: {_same(restore)}",
         ),
         ("all but stores and key deleted", f"catalog rebuilt in {rebuild['seconds']} s, restored: {_same(rebuild)}"),
         ("memory, largest process of ours", f"{report['memory_mb']['largest']} MB"),
     ]
+
+
+def _brought(restore: dict[str, Any]) -> str:
+    return f"{restore['rows']} rows, {restore['objects']} photos, {restore['events']} events"
 
 
 def _same(part: dict[str, Any]) -> str:

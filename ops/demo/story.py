@@ -17,6 +17,7 @@ from psycopg import conninfo, sql
 from ops import bootstrap, bringup, restoring
 from ops.dead_letters import LetterReader
 from ops.demo import memory, wedding
+from ops.demo.events import Events, has_witness_s
 from ops.instants import percentiles, read_instants
 from ops.rebuilding import rebuild_catalog
 from ops.sample.load import Load, LoadSettings
@@ -96,12 +97,19 @@ class Demo:
                 shape="saturday",
             )
         )
-        tasks = [asyncio.create_task(self._tell_progress(load)), asyncio.create_task(self._memory.run())]
+        self._events = Events(self._settings)
+        tasks = [
+            asyncio.create_task(self._tell_progress(load)),
+            asyncio.create_task(self._memory.run()),
+            asyncio.create_task(self._events.run(lambda: sorted(self._load.counts.photos_of))),
+        ]
         try:
             await self._break_a_store(load)
             witness = await self._witness(running, load)
             counts = await load
             loaded = time.monotonic()
+            await tasks[-1]
+            await self._events.close()
             await self._until_protected(counts.photos)
         finally:
             for task in (load, *tasks):
@@ -140,11 +148,13 @@ class Demo:
         folder = self._settings.objects_folder
         files = await asyncio.to_thread(wedding.digest_files, folder, chosen)
         await self._until(lambda: self._has_photos(chosen, len(files)), f"the photos of wedding {chosen} protected")
+        await self._events.of_witness(chosen)
         witness = await wedding.record(running.dsn, self._mapping, chosen, folder)
         instant = witness.at.isoformat(timespec="milliseconds")
         self._say(f"T = {instant}: wedding {chosen}, {witness.rows} rows, {len(files)} photos")
         await asyncio.sleep(_POLL_SECONDS)
         self._harm = await wedding.harm(running.dsn, witness, folder)
+        await self._events.after_harm(chosen)
         self._say(f"harm: {self._harm.guests} guests deleted, {self._harm.photos} photos overwritten")
         return witness
 
@@ -162,6 +172,7 @@ class Demo:
             "objects": result.objects,
             "harmed_rows": self._harm.guests,
             "harmed_objects": self._harm.photos,
+            "events": result.events,
             "identical": not wrong and result.status is Status.WHOLE,
         }
 
@@ -193,14 +204,19 @@ class Demo:
         folder = self._settings.state_dir / name
         shutil.rmtree(folder, ignore_errors=True)
 
+        has_events = False
+
         def target(state: State) -> PostgresTarget:
+            nonlocal has_events
+            has_events = has_witness_s(state.events)
             return PostgresTarget(dsn, self._mapping, ddl=state.ddl)
 
         with restoring.opened(self._settings) as archive:
             result = await restoring.restorer_of(archive).restore(
                 witness.wedding, witness.at, restore_id=f"demo-{name}", rows=target, folder=folder
             )
-        return result, await wedding.differences(witness, dsn, self._mapping, folder)
+        wrong = await wedding.differences(witness, dsn, self._mapping, folder)
+        return result, wrong if has_events else [*wrong, "events"]
 
     async def _measure(self, began_us: int) -> None:
         """Read from archive and catalog what was promised."""
@@ -218,6 +234,7 @@ class Demo:
             stores = await archive.catalog.run(_per_store)
             photos_seconds = await archive.catalog.run(_photos_seconds)
         self._report |= {
+            "events": {"sent": self._events.sent, "archived": len(instants.application)},
             "archived": instants.changes,
             "repeated": instants.repeated,
             "protected": instants.changes + self._report["photos"],
@@ -245,6 +262,7 @@ class Demo:
                 frontiers = await restoring.history_of(archive).frontiers()
             objects = counts["objects_protected"]
             is_past = all(row.committed_us >= end_us for row in frontiers if row.source == "platform")
+            is_past &= all(row.position >= self._events.sent - 1 for row in frontiers if row.source == "application")
             return is_past and objects >= photos and not counts["objects_claimed"] and not counts["packs_owed"]
 
         await self._until(is_done, "everything protected")
