@@ -29,6 +29,7 @@ _POLL: Final = dt.timedelta(milliseconds=100)
 _NOT_NOW: Final = frozenset({409, 429, 500, 502, 503, 504})
 _RUNNING: Final = "RUNNING"
 _FAILED: Final = "FAILED"
+_LSN_FIELDS: Final = ("lsn", "lsn_proc", "lsn_commit")
 # Java's stack traces are long; their first line says what happened.
 _TRACE_CHARS: Final = 300
 
@@ -120,6 +121,19 @@ class ConnectClient:
         """Return a connector's status; None when it does not exist or was not started by any worker yet."""
         answer = await self._ask("GET", f"/connectors/{name}/status", may_be_missing=True)
         return None if answer.status_code == httpx.codes.NOT_FOUND else parse_status(answer.json())
+
+    async def captured_lsn(self, name: str) -> int | None:
+        """Return the farthest place in a Postgres log that Connect has recorded; None before the first."""
+        answer = await self._ask("GET", f"/connectors/{name}/offsets", may_be_missing=True)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        places = [
+            int(each["offset"][field])
+            for each in answer.json().get("offsets", ())
+            for field in _LSN_FIELDS
+            if (each.get("offset") or {}).get(field) is not None
+        ]
+        return max(places, default=None)
 
     async def restart_failed(self, name: str) -> None:
         """Restart the connector and those of its tasks that failed; what runs is left alone."""

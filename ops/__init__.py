@@ -4,7 +4,8 @@ Observe, decide, act; nothing here decides about a change or holds a promise of 
 `bootstrap` and the tests build adapters.
 
 Read first: `config` (settings), `bootstrap` (which library stands behind which port), `bringup` (from
-nothing to protected), `workers` (the processes), then `cli` and its verbs (`cli_*`). `onboarding`
+nothing to protected), `workers` (the processes), then `cli` and its verbs (`cli_*`). `guard` watches over
+capture (`guard_rules` decides, `epochs` begins anew), `doctor` examines, `table_copies` copies on demand. `onboarding`
 prepares a database of a user's own and leaves it as it was. `api` receives applications' events,
 `stack` runs the engines, `sample` is a wedding business to protect, `demo` the main job told as a story,
 `compose` what Docker's containers run, `reference` writes REFERENCE.md. `decisions/` says why.

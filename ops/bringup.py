@@ -14,7 +14,7 @@ import os
 import pathlib
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import structlog
@@ -24,7 +24,8 @@ from psycopg import conninfo, sql
 from connectors.application import APPLICATION_SOURCE
 from connectors.connect import ConnectClient
 from connectors.connector_config import PLATFORM_SOURCE, SLOT, PostgresSource, connector_config, connector_name
-from ops import bootstrap, canary, hidden_columns, onboarding
+from connectors.ledger import GAP_PREFIX, SEQUENCES_PREFIX, encode_gap, encode_sequences
+from ops import bootstrap, canary, hidden_columns, onboarding, source_facts
 from ops.api import reachable
 from ops.api.clients import ensure_first_client
 from ops.stack import control
@@ -37,13 +38,14 @@ from sinks.key_wrapping import KEY_BYTES, create_master_key, load_master_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from connectors.ledger import Gap
     from ops.config import Settings
     from ops.stack.state import StackState
     from schemas.mapping import TableMapping
 
 log = structlog.get_logger(__name__)
 
-WORKERS: Final = ("router", "sink", "folder", "storage", "api")
+WORKERS: Final = ("router", "sink", "folder", "storage", "api", "guard")
 CONNECTOR_WITHIN: Final = dt.timedelta(seconds=60)
 _POLL_SECONDS: Final = 0.05
 _ADMIN_SECONDS: Final = 15.0
@@ -71,6 +73,18 @@ def database_dsn(settings: Settings, state: StackState) -> str:
     return settings.source.url or stack_dsn(
         bootstrap.stack_settings(settings), state.ports, database=settings.source.database
     )
+
+
+async def stack_database(settings: Settings) -> str:
+    """Return how the local stack's own database is reached.
+
+    Raises:
+        ConfigError: the stack is down.
+    """
+    state = await control.status(bootstrap.stack_settings(settings))
+    if state is None:
+        raise ConfigError("the stack is down", hint="wedsync-backup up")
+    return database_dsn(settings, state)
 
 
 async def bring_up(
@@ -102,7 +116,12 @@ async def bring_up(
     await onboarding.prepare(dsn)
     epochs = await ensure_platform_topics(settings, state.ports.bootstrap_servers)
     progress("registering the connector")
-    await register(settings, state.ports.connect_url, dsn, epochs[PLATFORM_SOURCE])
+    from ops import doctor  # noqa: PLC0415 - both are built on this module
+    from ops import epochs as beginning  # noqa: PLC0415
+
+    await doctor.refuse_unfit(settings, dsn)
+    where = beginning.Where(dsn=dsn, brokers=state.ports.bootstrap_servers, connect_url=state.ports.connect_url)
+    epochs[PLATFORM_SOURCE] = await beginning.establish(settings, where, epochs[PLATFORM_SOURCE])
     progress("starting the workers")
     settings.objects_folder.mkdir(parents=True, exist_ok=True)
     ensure_first_client(settings.api_clients_file, settings.api_token_file, randomness=os.urandom)
@@ -123,7 +142,7 @@ async def running(settings: Settings) -> Running:
     state = await control.status(bootstrap.stack_settings(settings))
     if state is None:
         raise ConfigError("the stack is down", hint="wedsync-backup up")
-    epochs = await asyncio.to_thread(_newest_epochs, state.ports.bootstrap_servers)
+    epochs = await asyncio.to_thread(newest_epochs, state.ports.bootstrap_servers)
     return Running(state=state, dsn=database_dsn(settings, state), epochs=epochs)
 
 
@@ -133,8 +152,11 @@ def worker_commands(
     """Return what the supervisor shall run."""
     given = ("--config", str(config.resolve())) if config else ()
     where = ("--brokers", state.ports.bootstrap_servers, "--state-dir", str(settings.state_dir.resolve()), *given)
+    connect = ("--connect", state.ports.connect_url)
     return [
-        (name, (sys.executable, "-m", "ops.workers", name, *where)) for name in WORKERS if _is_wanted(name, settings)
+        (name, (sys.executable, "-m", "ops.workers", name, *where, *connect))
+        for name in WORKERS
+        if _is_wanted(name, settings)
     ]
 
 
@@ -183,7 +205,7 @@ async def _ensure_database(settings: Settings, state: StackState) -> None:
 
 async def ensure_platform_topics(settings: Settings, brokers: str) -> dict[str, int]:
     """Create all topics that are missing, and return the epoch of each source."""
-    found = await asyncio.to_thread(_newest_epochs, brokers)
+    found = await asyncio.to_thread(newest_epochs, brokers)
     epochs = {source: found.get(source, int(time.time())) for source in _sources(settings)}
     plans = [TopicPlan(name=capture_topic(source, epoch)) for source, epoch in epochs.items()]
     plans += [TopicPlan(name=name, partitions=settings.archive.partitions) for name in BACKUP_TOPICS]
@@ -202,7 +224,8 @@ def _notice_topics(settings: Settings) -> list[TopicPlan]:
     return [TopicPlan(name=name) for name in sorted(named)]
 
 
-def _newest_epochs(brokers: str) -> dict[str, int]:
+def newest_epochs(brokers: str) -> dict[str, int]:
+    """Return the newest epoch of each source that has a capture topic. Blocks."""
     newest: dict[str, int] = {}
     for topic in AdminClient({"bootstrap.servers": brokers}).list_topics(timeout=_ADMIN_SECONDS).topics:
         try:
@@ -267,7 +290,15 @@ async def wait_for_slot(dsn: str, *, slot: str = SLOT) -> None:
     raise TransientError("the connector runs but does not stream", hint="see the connect log below the state folder")
 
 
-async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int) -> None:
+async def tell_log(connection: psycopg.AsyncConnection[Any], gap: Gap | None) -> None:
+    """Write a gap and the values of all sequences into the log, in the transaction under way."""
+    messages = [(SEQUENCES_PREFIX, encode_sequences(await source_facts.sequences(connection)))]
+    messages += [(GAP_PREFIX, encode_gap(gap))] if gap is not None else []
+    for prefix, content in messages:
+        await connection.execute("SELECT pg_logical_emit_message(true, %s, %s::text)", (prefix, content))
+
+
+async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int, *, gap: Gap | None = None) -> None:
     """Write the schema into the log, and have every table copied that has a key: once an epoch, both or neither."""
     name = f"copy-e{epoch}"
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
@@ -278,6 +309,7 @@ async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int) -> None:
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         await connection.execute("SELECT wedsync.note_whole_schema('a new epoch')")
         await connection.execute("SELECT pg_logical_emit_message(true, 'wedsync.schema', %s::text)", (ddl,))
+        await tell_log(connection, gap)
         keyed = [row[0] for row in await (await connection.execute(_KEYED_TABLES)).fetchall()]
         outbox = () if mapping.outbox is None else (mapping.outbox.table,)
         tables = ",".join(f'"{name}"' for name in sorted({*mapping.tables, *keyed, *outbox}))

@@ -74,6 +74,7 @@ def main() -> None:
         cli_archive,
         cli_dead_letters,
         cli_demo,
+        cli_doctor,
         cli_events,
         cli_guard,
         cli_keys,

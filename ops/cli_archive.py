@@ -202,7 +202,7 @@ async def _restore(
 
     def rows(state: WeddingState) -> RowTarget:
         if is_database:
-            return PostgresTarget(target, mapping, ddl=state.ddl, overwrite=overwrite)
+            return PostgresTarget(target, mapping, ddl=state.ddl, overwrite=overwrite, sequences=state.sequences)
         return FileTarget(pathlib.Path(target) / "rows", overwrite=overwrite, events=ndjson(state.events))
 
     folder = objects if is_database else objects or pathlib.Path(target) / "objects"

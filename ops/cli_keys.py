@@ -25,14 +25,17 @@ def export(
     state_dir: State = None,
 ) -> None:
     """Seal the master key with a passphrase. Example: wedsync-backup keys export --out escrow.key."""
+    from ops import bootstrap
     from sinks.key_wrapping import load_master_key, seal_escrow
 
     if out.exists():
         raise ConfigError(f"{out} exists", hint="an escrow is never overwritten: choose another name")
-    master = load_master_key(settings_of(config, state_dir).master_key_file)
+    settings = settings_of(config, state_dir)
+    master = load_master_key(settings.master_key_file)
     descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(seal_escrow(master, _passphrase(is_new=True)))
+    settings.escrow_mark.write_text(f"{bootstrap.now().date().isoformat()}\n", encoding="utf-8")
     say(f"wrote {out}: keep it away from this machine, and its passphrase away from both")
 
 

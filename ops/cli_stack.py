@@ -66,6 +66,7 @@ def _show(found: dict[str, Any]) -> None:
     from ops.tables import print_table
 
     print_table("parts", ("part", "status", "restarts"), [tuple(part.values()) for part in found["parts"]])
+    _show_guard(found["guard"])
     lanes = [
         (lane["lane"], lane["lag_messages"], lane["protected_until"] or "-", lane["behind_seconds"], lane["verdict"])
         for lane in found["lanes"]
@@ -86,6 +87,23 @@ def _show(found: dict[str, Any]) -> None:
     ]
     print_table("archive", ("what", "count"), rows)
     print_table("promotions of the last day", ("what", "count"), list(found["promotions"].items()))
+
+
+def _show_guard(guard: dict[str, Any] | None) -> None:
+    from ops.tables import print_table
+
+    if guard is None:
+        say("the guard has never run: nobody watches over capture")
+        return
+    slot = guard["slot"] or {}
+    rows = [("verdict", guard["verdict"]), ("seen at", guard["at"])]
+    shown = ("wal_status", "kept_bytes", "lag_seconds")
+    rows += [(name.replace("_", " "), slot[name]) for name in shown if name in slot]
+    rows += [(copy["copy"], f"{copy['state']}, {copy['percent']} %") for copy in guard["copies"]]
+    print_table("capture", ("what", "state"), rows)
+    for alarm in guard["alarms"]:
+        say(f"{alarm['level']}: {alarm['text']}")
+        say(f"  what to do: {alarm['hint']}")
 
 
 @app.command()

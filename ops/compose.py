@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime as dt
 import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from ops import bootstrap, bringup, hidden_columns, onboarding, workers
+from ops import bringup, onboarding, workers
 from ops.api.clients import ensure_first_client
 from ops.config import load_settings
 from schemas.errors import ConfigError, WedSyncError
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 METRICS_PORT: Final = 9464
 WORKERS: Final = bringup.WORKERS
-_CONNECTOR_WITHIN: Final = dt.timedelta(seconds=60)
 _OWN_TABLES: Final = "SELECT to_regclass('public.weddings') IS NOT NULL, count(*) FROM pg_tables"
 _NOT_THEIRS: Final = " WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'wedsync')"
 
@@ -38,8 +36,9 @@ async def set_up(settings: Settings, *, brokers: str, connect_url: str) -> None:
         ConfigError: no database is named, or it holds tables that no mapping speaks of.
         TransientError: a part did not answer in time.
     """
-    from connectors.connect import ConnectClient  # noqa: PLC0415 - workers do not need it
-    from connectors.connector_config import PLATFORM_SOURCE, connector_config, connector_name  # noqa: PLC0415
+    from connectors.connector_config import PLATFORM_SOURCE  # noqa: PLC0415 - workers do not need it
+    from ops import doctor  # noqa: PLC0415
+    from ops import epochs as beginning  # noqa: PLC0415
 
     dsn = settings.source.url
     if not dsn:
@@ -49,15 +48,10 @@ async def set_up(settings: Settings, *, brokers: str, connect_url: str) -> None:
     await _ensure_tables(settings, dsn)
     await onboarding.prepare(dsn)
     epochs = await bringup.ensure_platform_topics(settings, brokers)
-    epoch = epochs[PLATFORM_SOURCE]
-    source = bringup.postgres_source(settings, dsn, epoch)
-    await hidden_columns.check(dsn, source.hidden)
-    async with ConnectClient(connect_url) as connect:
-        await connect.put(connector_name(source), connector_config(source))
-        await connect.wait_running(connector_name(source), within=_CONNECTOR_WITHIN)
-    await bringup.wait_for_slot(dsn)
-    # Again is harmless: the schema is written once more, and the request for the copy has its epoch's name.
-    await bringup.begin_epoch(dsn, bootstrap.mapping(settings), epoch)
+    await doctor.refuse_unfit(settings, dsn)
+    where = beginning.Where(dsn=dsn, brokers=brokers, connect_url=connect_url)
+    # Again is harmless: it finds out what has been done, and finishes an epoch that was begun.
+    await beginning.establish(settings, where, epochs[PLATFORM_SOURCE])
 
 
 async def _ensure_tables(settings: Settings, dsn: str) -> None:
@@ -94,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     # Reached by other containers only: compose publishes no port of a worker.
     prometheus_client.start_http_server(METRICS_PORT, addr="0.0.0.0")  # noqa: S104
-    return workers.main([options.what, "--brokers", options.brokers])
+    return workers.main([options.what, "--brokers", options.brokers, "--connect", options.connect])
 
 
 def _set_up(brokers: str, connect_url: str) -> int:

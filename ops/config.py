@@ -51,10 +51,15 @@ class ColumnSection(_Section):
 
 
 class SourceSection(_Section):
-    """The protected database; an empty URL means `database` of the local stack's Postgres."""
+    """The protected database; an empty URL means `database` of the local stack's Postgres.
+
+    `new_epoch` says what happens when the log cannot go on (slot lost, dropped, moved; a hole): begin a new epoch
+    and copy every table at once, or wait for `epoch begin`, loudly, with nothing captured meanwhile.
+    """
 
     url: str = ""
     database: str = "platform"
+    new_epoch: Literal["automatic", "ask"] = "automatic"
     heartbeat_ms: Annotated[int, pydantic.Field(ge=100, le=60000)] = 1000
     columns: tuple[ColumnSection, ...] = ()
 
@@ -204,6 +209,11 @@ class Settings(pydantic_settings.BaseSettings):
     def master_key_file(self) -> pathlib.Path:
         """Return the master key's file."""
         return self.state_dir / "keys" / "master.key"
+
+    @property
+    def escrow_mark(self) -> pathlib.Path:
+        """Return the file that remembers when the master key was last exported."""
+        return self.state_dir / "keys" / "exported"
 
     @property
     def stores(self) -> tuple[StoreSection, ...]:

@@ -115,6 +115,12 @@ async def uninstall(dsn: str, *, slot: str = statements.SLOT) -> UninstallReport
     )
 
 
+async def drop_slot(dsn: str, *, slot: str = statements.SLOT) -> bool:
+    """Drop the slot alone, and return whether there was one; see `uninstall` for what may go wrong."""
+    async with _session(dsn) as connection:
+        return await _drop_slot(connection, slot)
+
+
 async def _drop_slot(connection: psycopg.AsyncConnection[Any], slot: str) -> bool:
     """Drop the slot of this database, ending whoever reads it: it may come back once or twice, not for ever."""
     query = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()"

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ops import bootstrap
+from ops.guard import read_report
 from ops.stack import control
 from schemas.backup import COPIES_PROTECTED, SERVICE_LEVELS, UNREAD, Priority
 from schemas.topics import backup_topic
@@ -43,6 +44,7 @@ async def observe(settings: Settings) -> dict[str, Any]:
                 {"part": name, "status": part.status.value, "restarts": part.restarts}
                 for name, part in (state.parts.items() if state else ())
             ],
+            "guard": read_report(settings, bootstrap.now()),
             "lanes": [_lane(connection, lane, ends) for lane in Priority],
             "promotions": promotion_rows.summary(connection),
             **archive_counts(connection),

@@ -172,6 +172,26 @@ def _set_loop() -> None:
     asyncio.set_event_loop(asyncio.new_event_loop())
 
 
+def run_guard(settings: Settings, brokers: str, connect_url: str) -> None:
+    """Watch over capture until told to stop."""
+    from connectors.connector_config import PLATFORM_SOURCE  # noqa: PLC0415
+    from ops import bringup  # noqa: PLC0415
+    from ops.epochs import Where  # noqa: PLC0415
+    from ops.guard import Guard  # noqa: PLC0415
+    from ops.guard_metrics import gauges  # noqa: PLC0415
+    from ops.worker_metrics import Gauges, serve  # noqa: PLC0415
+
+    def newest_epoch() -> int:
+        return bringup.newest_epochs(brokers).get(PLATFORM_SOURCE, 0)
+
+    dsn = settings.source.url or asyncio.run(bringup.stack_database(settings))
+    where = Where(dsn=dsn, brokers=brokers, connect_url=connect_url)
+    guard = Guard(settings, where, newest_epoch=newest_epoch, now=bootstrap.now)
+    Gauges(gauges(guard))
+    serve("guard", settings.state_dir / "run")
+    asyncio.run(_until_signal(guard.run()))
+
+
 _RUN: Final = {
     "router": run_router,
     "sink": run_sink,
@@ -184,8 +204,9 @@ _RUN: Final = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one worker; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m ops.workers", description="one worker process")
-    parser.add_argument("worker", choices=sorted(_RUN))
+    parser.add_argument("worker", choices=sorted([*_RUN, "guard"]))
     parser.add_argument("--brokers", required=True)
+    parser.add_argument("--connect", default="http://connect:8083")
     parser.add_argument("--config", type=pathlib.Path)
     parser.add_argument("--state-dir", type=pathlib.Path)
     options = parser.parse_args(arguments)
@@ -193,7 +214,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tune_process()
     overrides = {"state_dir": options.state_dir} if options.state_dir else {}
     try:
-        _RUN[options.worker](load_settings(options.config, **overrides), options.brokers)
+        settings = load_settings(options.config, **overrides)
+        if options.worker == "guard":
+            run_guard(settings, options.brokers, options.connect)
+        else:
+            _RUN[options.worker](settings, options.brokers)
     except WedSyncError as error:
         print(f"{options.worker}: {error}\n  {error.hint}", file=sys.stderr)  # noqa: T201 - the worker's log
         return 1

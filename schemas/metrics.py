@@ -52,6 +52,15 @@ STORE_SUSPECT: Final = Metric("wedsync_store_suspect", "gauge", "1 while a store
 CAPTURE_HOLES: Final = Metric(
     "wedsync_capture_holes", "gauge", "logs in which a hole was found: each needs a new epoch"
 )
+SLOT_KEPT_BYTES: Final = Metric("wedsync_slot_kept_bytes", "gauge", "log the server keeps back for the slot")
+SLOT_LAG: Final = Metric("wedsync_slot_lag_seconds", "gauge", "for how long the first log not yet confirmed has waited")
+SLOT_KEPT_PERCENT: Final = Metric(
+    "wedsync_slot_kept_percent", "gauge", "what the slot keeps back, in percent of max_slot_wal_keep_size"
+)
+GUARD_ALARMS: Final = Metric("wedsync_guard_alarms", "gauge", "alarms of the guard that stand now")
+GUARD_CRITICAL: Final = Metric("wedsync_guard_critical_alarms", "gauge", "of these, the critical ones")
+EPOCHS_BEGUN: Final = Metric("wedsync_guard_epochs", "gauge", "new epochs the guard has begun since it started")
+TASKS_RESTARTED: Final = Metric("wedsync_guard_restarts", "gauge", "failed tasks the guard has started again")
 ROUTED: Final = Metric("wedsync_routed_records", "gauge", "records produced to backup topics since the router began")
 DEAD_LETTERS: Final = Metric("wedsync_dead_letters", "gauge", "records that became dead letters since the router began")
 LETTERS_UNRESOLVED: Final = Metric(

@@ -26,6 +26,7 @@ from schemas.shapes import SHAPE_PREFIX, parse_shape
 from sinks.commits import commit_of
 from sinks.cut import Order
 from sinks.restored_events import Events
+from sinks.restored_sequences import Sequences
 from sinks.row_versions import START, RowVersions
 from sinks.schema_ddl import schema_sql
 from sinks.schema_history import SchemaHistory
@@ -100,6 +101,7 @@ class State:
     warnings: tuple[str, ...] = ()
     is_whole: bool = True
     mapping: TableMapping | None = None
+    sequences: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def tables(self) -> dict[str, list[Image]]:
         """Return the row images of each table that has any, in the order of their keys."""
@@ -116,6 +118,7 @@ class Replay:
         self._complete: list[tuple[Order, str]] = []
         self._objects: dict[tuple[ObjectName, bool], ObjectVersion] = {}
         self._events = Events(wedding=wedding, at_us=cut.at_us)
+        self._sequences = Sequences()
         self.related: set[str] = set()
         self._dump: tuple[Order, bytes] = (START, b"")
         self._audit = _Auditor(is_exact=wedding is None)
@@ -165,6 +168,7 @@ class Replay:
             case _:
                 self._audit.saw(order, change)
                 self._events.take_outbox(change)
+                self._sequences.take(order, change)
 
     def _take_schema(self, order: Order, payload: bytes) -> None:
         """Take a whole schema as SQL, or what a change of the schema tells of it."""
@@ -235,6 +239,7 @@ class Replay:
             objects=self._living_objects(),
             ddl=self._ddl(),
             audit=self._audit.result(),
+            sequences=self._sequences.values,
             events=self._events.found(),
             warnings=warnings,
             is_whole=not (self._unreadable or self._rows.unknown() or self._unresolved() or self._history.failures()),

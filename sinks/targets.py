@@ -54,6 +54,14 @@ WHERE format('%I.%I', s.schemaname, s.sequencename)::regclass = {sequence}::regc
 """
 
 
+_RAISE_SEQUENCES: Final[LiteralString] = """
+SELECT told.name, setval(format('%%I.%%I', s.schemaname, s.sequencename)::regclass, told.value, true)
+FROM unnest(%s::text[], %s::bigint[]) AS told (name, value)
+JOIN pg_sequences s ON s.schemaname || '.' || s.sequencename = told.name
+WHERE s.increment_by > 0 AND told.value <= s.max_value AND coalesce(s.last_value < told.value, true)
+"""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WriteReport:
     """What a target did: rows written and removed per table, sequences set, and references that lead nowhere.
@@ -99,11 +107,12 @@ class PostgresTarget:
         ddl: str | None = None,
         overwrite: bool = False,
         replace_wedding: str | None = None,
+        sequences: Mapping[str, int] | None = None,
     ) -> None:
         """`ddl` creates the schema where the database is empty; `overwrite` replaces rows of the same key.
 
         With `replace_wedding` the rows of that wedding that are not among the restored ones are removed, so that it
-        stands as it was; it needs `overwrite`.
+        stands as it was; it needs `overwrite`. Sequences are set to at least these values, by `schema.name`.
         """
         if replace_wedding is not None and not overwrite:
             raise ConfigError("replacing a wedding overwrites rows", hint="ask for overwrite too")
@@ -112,6 +121,7 @@ class PostgresTarget:
         self._ddl = ddl
         self._overwrite = overwrite
         self._replace_wedding = replace_wedding
+        self._sequences = sequences or {}
 
     async def write(self, tables: Rows, *, restore_id: str) -> WriteReport:
         """Write the rows; see `RowTarget`."""
@@ -156,7 +166,10 @@ class PostgresTarget:
             restore_id=restore_id,
             rows=rows,
             removed={name: count for name, count in removed.items() if count},
-            sequences=await _set_sequences(connection, [shapes[name] for name in rows]),
+            sequences={
+                **await _set_sequences(connection, [shapes[name] for name in rows]),
+                **await _raise_sequences(connection, self._sequences),
+            },
             dangling=await _dangling(connection, foreign_keys, shapes),
         )
 
@@ -269,6 +282,14 @@ async def _stage(
     query = sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING IDENTITY) ON COMMIT DROP")
     await connection.execute(query.format(stage, identifier(table.name)))
     await copy_rows(connection, table, rows, into=stage)
+
+
+async def _raise_sequences(connection: psycopg.AsyncConnection[Any], told: Mapping[str, int]) -> dict[str, int]:
+    """Move sequences to the values that were told of them, where they have not come so far."""
+    if not told:
+        return {}
+    rows = await connection.execute(_RAISE_SEQUENCES, (list(told), list(told.values())))
+    return {str(name): int(value) for name, value in await rows.fetchall()}
 
 
 async def _set_sequences(connection: psycopg.AsyncConnection[Any], tables: Sequence[TargetTable]) -> dict[str, int]:

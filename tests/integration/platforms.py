@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 
@@ -92,7 +92,7 @@ class Platform:
         shutil.rmtree(target_folder, ignore_errors=True)
 
         def target(state: State) -> PostgresTarget:
-            return PostgresTarget(dsn, mapping, ddl=state.ddl)
+            return PostgresTarget(dsn, mapping, ddl=state.ddl, sequences=state.sequences)
 
         with restoring.opened(self.settings) as archive:
             result = await restoring.restorer_of(archive).restore(
@@ -130,10 +130,10 @@ async def with_buckets(platform: Platform, *buckets: str) -> Platform:
 
 
 @contextlib.asynccontextmanager
-async def a_platform() -> AsyncIterator[Platform]:
-    """Bring a platform up on free ports, and leave neither a process nor a file of it."""
+async def a_platform(**given: Any) -> AsyncIterator[Platform]:
+    """Bring a platform up on free ports, with these settings, and leave neither a process nor a file of it."""
     folder = a_stack_folder()
-    settings = Settings(state_dir=folder)
+    settings = Settings(state_dir=folder, **given)
     try:
         running = await bringup.bring_up(settings, is_tied=True)
         yield Platform(settings=settings, running=running)

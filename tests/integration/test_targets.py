@@ -192,3 +192,14 @@ async def test_a_generated_column_is_left_to_the_database(target: str) -> None:
     await PostgresTarget(target, MAPPING).write(rows, restore_id="r1")
 
     assert await execute(target, "SELECT twice FROM venues ORDER BY 1") == [(2,), (4,)]
+
+
+async def test_a_sequence_told_of_goes_at_least_so_far(source: str, target: str) -> None:
+    """Numbers that were drawn and stand in no row are not given out again."""
+    await execute(source, "CREATE SEQUENCE IF NOT EXISTS public.invoices")
+    ddl = await onboarding.schema_ddl(source)
+    told = {"public.invoices": 41, "public.gone": 5}
+    report = await PostgresTarget(target, MAPPING, ddl=ddl, sequences=told).write({}, restore_id="r1")
+
+    assert await execute(target, "SELECT nextval('public.invoices')") == [(42,)]
+    assert report.sequences == {"public.invoices": 41}

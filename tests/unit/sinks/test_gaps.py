@@ -104,3 +104,16 @@ async def test_a_copy_of_some_rows_says_nothing_of_the_others() -> None:
 
     assert [row["name"] for row in state.tables()["public.guests"]] == ["Ana"]
     assert any("never copied" in each for each in state.warnings)
+
+
+async def test_sequences_are_those_told_before_the_cut() -> None:
+    """The newest telling at or before it counts; a later one does not."""
+    made = Archive()
+    topic = f"capture.platform.e{EPOCH}"
+    made.commit(added("weddings", wedding("w1")))
+    for value, lsn in ((7, 1_110), (9, 1_120)):
+        made.capture(topic, builders.a_message(ledger.SEQUENCES_PREFIX, f'{{"public.s": {value}}}', lsn=lsn))
+    await made.settle()
+    state = await made.restorer().state_at("w1", None)
+
+    assert state.sequences == {"public.s": 9}
