@@ -174,7 +174,7 @@ async def send(
             outgoing.append(_outcome(letter, "failed", "too large to be routed, or not whole", partitions))
         elif about["source"]:
             value = codec.encode("DeadLetter", dict(about))
-            outgoing.append(Outgoing(topic_of(about["source"]), 0, about["key"], value))
+            outgoing.append(Outgoing(topic_of(about["source"]), 0, None, value))
         else:
             outgoing.extend(_back_to_its_partition(letter, partitions))
     await producer.deliver(outgoing)

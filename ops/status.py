@@ -13,6 +13,7 @@ from ops import bootstrap
 from ops.guard import read_report
 from ops.stack import control
 from schemas.backup import COPIES_PROTECTED, SERVICE_LEVELS, UNREAD, Priority
+from schemas.errors import WedSyncError
 from schemas.topics import backup_topic
 from sinks import promotion_rows
 from sinks.catalog import open_engine
@@ -53,15 +54,14 @@ async def observe(settings: Settings) -> dict[str, Any]:
     return {**found, "dead_letters": await unresolved_letters(settings) if found["letter_frames"] else 0}
 
 
-async def unresolved_letters(settings: Settings) -> int:
-    """Return how many dead letters nobody has resolved: each is unprotected.
-
-    Raises:
-        ConfigError: there is no catalog, or no master key.
-    """
+async def unresolved_letters(settings: Settings) -> int | None:
+    """Return how many dead letters nobody has resolved: each is unprotected. None: they cannot be read now."""
     from ops import dead_letters  # noqa: PLC0415 - only where there are any
 
-    return len(await dead_letters.listed(settings))
+    try:
+        return len(await dead_letters.listed(settings))
+    except WedSyncError:  # Without key or stores everything else is still worth knowing.
+        return None
 
 
 def archive_counts(connection: sa.Connection) -> dict[str, int]:

@@ -63,9 +63,10 @@ async def test_garbage_becomes_a_dead_letter_and_the_rest_flows(platform: Platfo
     assert (await platform.instants(began_us)).changes == load.counts.changes
 
 
-async def test_a_dead_letter_is_listed_retried_and_discarded(platform: Platform) -> None:
+@pytest.mark.parametrize("source", ["objects", "platform"])
+async def test_a_dead_letter_is_listed_retried_and_discarded(platform: Platform, source: str) -> None:
     """It counts as unprotected all the while, and no longer once somebody has said why it says nothing."""
-    topic = capture_topic("objects", platform.running.epochs["objects"])
+    topic = capture_topic(source, platform.running.epochs[source])
     producer = KafkaProducer({"bootstrap.servers": platform.running.brokers})
     poison = f"poison {platform.now_us()}".encode()
     await producer.deliver([Outgoing(topic, 0, b"key", poison)])
@@ -79,6 +80,9 @@ async def test_a_dead_letter_is_listed_retried_and_discarded(platform: Platform)
     _, content = await letters_ops.shown(platform.settings, letter["id"])
     (tried,) = await letters_ops.retry(platform.settings, [letter["id"]])
     done = await letters_ops.discard(platform.settings, letter["id"], "made by a test")
+
+    await platform.load(changes=200, photos=1)
+    await platform.everything_protected()
 
     assert (content, tried["state"], len(tried["tried"])) == (poison, "unresolved", 1)
     assert (done["state"], (await status.observe(platform.settings))["dead_letters"]) == ("discarded", unresolved - 1)

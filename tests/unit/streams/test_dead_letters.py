@@ -12,14 +12,18 @@ from hypothesis import strategies as st
 from connectors.debezium import UNAVAILABLE
 from schemas import codec
 from schemas.backup import QUARANTINE, UNREAD
+from schemas.errors import TransientError
 from schemas.topics import DEAD_LETTERS, SOURCE_BYTES_MAX
 from streams.dead_letters import Letters, letter_id, outcome_change
 from streams.objects import UNREADABLE
 from tests.builders import CAPTURE, EPOCH, a_batch, a_message, a_record, a_row, an_end
+from tests.fakes import RecordingProducer
 from tests.unit.streams.test_router import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from streams.records import Outgoing
 
 GUEST = {"id": 1, "wedding_id": "w1"}
 
@@ -188,6 +192,32 @@ async def test_a_retry_may_be_asked_for_any_number_of_times(rig: Rig) -> None:
 
     once, twice = await rig.route(asked), await rig.route(asked, asked)
     assert set(of_weddings([*once, *twice])) == {("w1", 0)}
+
+
+class LostReplies(RecordingProducer):
+    """Delivers, and then does not hear that it did: the router dies between delivery and memory."""
+
+    async def deliver(self, records: Sequence[Outgoing]) -> None:
+        """See `BatchProducer.deliver`."""
+        self.delivered.extend(records)
+        if self.failures:
+            self.failures -= 1
+            raise TransientError("the reply is lost", hint="a test said so")
+
+
+async def test_a_router_that_dies_over_a_retry_comes_to_the_same_end(rig: Rig) -> None:
+    """What was delivered twice is the same change at the same place, and the same outcome of the same letter."""
+    found = await rig.route(b"{")
+    mended = {**codec.decode("DeadLetter", again(found)), "value": a_row("public.guests", after=GUEST)}
+    rig.router._producer = rig.producer = LostReplies()
+    rig.producer.failures = 1
+    with pytest.raises(TransientError):
+        await rig.route(codec.encode("DeadLetter", mended))
+    await rig.route(codec.encode("DeadLetter", mended))
+    twice = [codec.decode("BackupChange", each.value or b"") for each in rig.producer.delivered]
+
+    assert of_weddings(twice) == [("w1", 0), ("w1", 0)]
+    assert letters_in([*found, *twice]).unresolved() == []
 
 
 async def test_a_retried_calendar_row_moves_no_wedding_back(rig: Rig) -> None:
