@@ -8,5 +8,6 @@ nothing to protected), `workers` (the processes), then `cli` and its verbs (`cli
 capture (`guard_rules` decides, `epochs` begins anew), `doctor` examines, `table_copies` copies on demand. `onboarding`
 prepares a database of a user's own and leaves it as it was. `api` receives applications' events,
 `stack` runs the engines, `sample` is a wedding business to protect, `demo` the main job told as a story,
-`compose` what Docker's containers run, `reference` writes REFERENCE.md. `decisions/` says why.
+`compose` what Docker's containers run, `dead_letters` is what an operator does with what could not be read,
+`reference` writes REFERENCE.md. `decisions/` says why.
 """

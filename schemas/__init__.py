@@ -6,5 +6,6 @@ a *lane* (`Priority`) how urgently it travels, a *pack* an immutable file of sea
 
 Read first: `backup` (what is promised), `mapping` (how a row finds its wedding) with `shapes` and `live_mapping`
 (how both follow the schema), `topics`, then
-`pack` and `codec` (what is written). `errors` splits failures by whose move it is next.
+`pack` and `codec` (what is written), `versions` and `compatibility` (what was written before, and what may
+change), `wire` (a schema registry's framing). `errors` splits failures by whose move it is next.
 """

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from tests.builders import CAPTURE
+from schemas import codec
+from streams.dead_letters import Place, letters_of
+from tests.builders import CAPTURE, EPOCH
 
 if TYPE_CHECKING:
-    import random
-
     from tests.simulation.log import Log
     from tests.simulation.platform import Platform
 
@@ -26,6 +27,8 @@ class Connect:
 
     def __init__(self, rng: random.Random, log: Log, platform: Platform) -> None:
         self._rng, self._log, self._platform = rng, log, platform
+        # An operator of their own mind: what they do is drawn apart from all else.
+        self._operator = random.Random(rng.getstate()[1][0])
         self._next = 0
         self.positions: dict[int, int] = {}
         self.dead_letters: dict[int, bytes] = {}
@@ -36,6 +39,8 @@ class Connect:
             self._send(index)
             if self._rng.random() < 0.02:
                 self._write_foreign(self._rng.choice(_FOREIGN))
+            if self.dead_letters and self._operator.random() < 0.02:
+                self._ask_again(self._operator.choice(sorted(self.dead_letters)))
             self._next = index + 1
 
     def send_all(self) -> None:
@@ -61,6 +66,12 @@ class Connect:
     def _write_foreign(self, value: bytes) -> None:
         offset = self._log.append(CAPTURE, 0, b"key", value)
         self.dead_letters[offset] = value
+
+    def _ask_again(self, offset: int) -> None:
+        """Let somebody ask for a retry, though nothing was mended."""
+        record = self._log.partitions[CAPTURE, 0][offset]
+        (letter,) = letters_of(record, Place(origin=CAPTURE, source="platform", epoch=EPOCH), "asked again")
+        self._log.append(CAPTURE, 0, None, codec.encode("DeadLetter", letter))
 
 
 _NOTICE: Final = orjson.dumps({"id": "s", "type": "SKIPPED", "aggregate_type": "Initial Snapshot"})

@@ -186,6 +186,8 @@ class Watch:
                 found[identity(change)] = change
         if missing := expected.keys() - found.keys():
             raise ViolationError(f"I1: never protected: {sorted(missing)[:5]}")
+        if resolved := [each for each in letters.all() if each.outcome not in {"", "repeated"}]:
+            raise ViolationError(f"D: {len(resolved)} dead letters count as resolved, though nothing was mended")
         archived = {each.about["offset"]: each.about["value"] for each in letters.all()}
         if archived != self.world.connect.dead_letters:
             raise ViolationError(
