@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import os
@@ -149,3 +150,57 @@ async def moto() -> AsyncIterator[S3Server]:
         server = str(pathlib.Path(sys.executable).with_name("moto_server"))
         async with serving((server, "-H", "127.0.0.1", "-p", str(port)), port, folder):
             yield S3Server(endpoint=f"http://127.0.0.1:{port}", credentials_file=write_credentials(folder))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GcsServer:
+    """A running Cloud Storage that tells a Pub/Sub server what happens."""
+
+    endpoint: str
+    pubsub: str
+    subscription: str
+
+
+@contextlib.asynccontextmanager
+async def fake_gcs() -> AsyncIterator[GcsServer]:
+    """Run fake-gcs-server with its events going to Google's own fake of Pub/Sub."""
+    with a_folder() as folder:
+        port, told = free_port(), free_port()
+        topic, subscription = "projects/p/topics/photos", "projects/p/subscriptions/backup"
+        pubsub = (str(BIN / "pubsub"), f"127.0.0.1:{told}", f"{topic}={subscription}")
+        events = ("-event.pubsub-project-id", "p", "-event.pubsub-topic", "photos", "-event.bucket", "photos")
+        listed = ("-event.list", "finalize,delete,metadataUpdate,archive")
+        server = (str(BIN / "fake-gcs-server"), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port))
+        there = (f"PUBSUB_EMULATOR_HOST=127.0.0.1:{told}", *server, "-backend", "memory", *events, *listed)
+        async with serving(pubsub, told, folder), serving(("/usr/bin/env", *there), port, folder):
+            yield GcsServer(endpoint=f"http://127.0.0.1:{port}", pubsub=f"127.0.0.1:{told}", subscription=subscription)
+
+
+AZURE_ACCOUNT, AZURE_KEY = "tester", base64.b64encode(b"not-a-secret" * 3).decode()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AzureServer:
+    """A running Azurite: blobs and queues of one account."""
+
+    connection_string: str
+    blobs: str
+    credentials_file: pathlib.Path
+
+
+@contextlib.asynccontextmanager
+async def azurite() -> AsyncIterator[AzureServer]:
+    """Run Azurite in memory."""
+    with a_folder() as folder:
+        blob, queue = free_port(), free_port()
+        program = str(BIN / "azurite" / "node_modules" / ".bin" / "azurite")
+        ports = ("--blobPort", str(blob), "--queuePort", str(queue), "--tablePort", str(free_port()))
+        given = ("--silent", "--skipApiVersionCheck", "--inMemoryPersistence")
+        accounts = ("/usr/bin/env", f"AZURITE_ACCOUNTS={AZURE_ACCOUNT}:{AZURE_KEY}")
+        blobs, queues = (f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}" for port in (blob, queue))
+        account = f"DefaultEndpointsProtocol=http;AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};"
+        account += f"BlobEndpoint={blobs};QueueEndpoint={queues};"
+        path = folder / "credentials.toml"
+        path.write_text(f'connection_string = "{account}"\n', encoding="utf-8")
+        async with serving((*accounts, program, *ports, *given), queue, folder):
+            yield AzureServer(connection_string=account, blobs=blobs, credentials_file=path)
