@@ -11,6 +11,9 @@ key = ["guest_id", "need"]
 parent = { table = "public.guests", columns = ["guest_id"], references = ["id"] }
 [mapping.outbox]
 table = "public.outbox"
+[[mapping.object_references]]
+table = "public.photos"
+column = "object_key"
 """
 
 from __future__ import annotations
@@ -19,22 +22,33 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError
-from schemas.mapping import CalendarRule, DeliveryRule, OutboxRule, ParentLink, TableMapping, TableRule, table_mapping
+from schemas.mapping import (
+    CalendarRule,
+    DeliveryRule,
+    ObjectReference,
+    OutboxRule,
+    ParentLink,
+    TableMapping,
+    TableRule,
+    table_mapping,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MAPPING_KEYS = frozenset({"object_prefix", "calendar", "deliveries", "tables", "outbox"})
+MAPPING_KEYS = frozenset({"object_prefix", "calendar", "deliveries", "tables", "outbox", "object_references"})
 TABLE_KEYS = frozenset({"name", "key", "wedding_column", "parent"})
 PARENT_KEYS = frozenset({"table", "columns", "references"})
 CALENDAR_KEYS = frozenset({"table", "wedding", "day", "venue_zone", "residency"})
 OUTBOX_KEYS = frozenset({"table", "wedding_types", "wedding_column"})
 DELIVERY_KEYS = frozenset({"table", "due"})
+OBJECT_KEYS = frozenset({"table", "column"})
 
 
 def mapping_to_dict(mapping: TableMapping) -> dict[str, Any]:
     """Return the mapping as plain values; what is not set is left out."""
     calendar = mapping.calendar
+    objects = [{"table": each.table, "column": each.column} for each in mapping.object_references]
     outbox = {} if mapping.outbox is None else {"outbox": _outbox_to_dict(mapping.outbox)}
     return {
         "object_prefix": mapping.object_prefix,
@@ -50,6 +64,7 @@ def mapping_to_dict(mapping: TableMapping) -> dict[str, Any]:
         "deliveries": [{"table": rule.table, "due": rule.due} for rule in mapping.deliveries],
         "tables": [_table_to_dict(rule) for rule in mapping.tables.values()],
         **outbox,
+        **({"object_references": objects} if objects else {}),
     }
 
 
@@ -76,6 +91,10 @@ def mapping_from_dict(values: Mapping[str, Any]) -> TableMapping:
             _delivery(each, f"mapping.deliveries[{index}]") for index, each in enumerate(_tables(values, "deliveries"))
         ],
         object_prefix=_text(values, "object_prefix", "mapping") if "object_prefix" in values else "weddings/{wedding}/",
+        object_references=[
+            _object(each, f"mapping.object_references[{index}]")
+            for index, each in enumerate(_tables(values, "object_references"))
+        ],
         outbox=_outbox(_table(values, "outbox", "mapping")) if "outbox" in values else None,
     )
 
@@ -87,8 +106,8 @@ def mapping_to_toml(mapping: TableMapping) -> str:
     lines += [f"{name} = {_toml(value)}" for name, value in values["calendar"].items()]
     if "outbox" in values:
         lines += ["", "[mapping.outbox]", *(f"{name} = {_toml(value)}" for name, value in values["outbox"].items())]
-    for array in ("deliveries", "tables"):
-        for entry in values[array]:
+    for array in ("deliveries", "tables", "object_references"):
+        for entry in values.get(array, ()):
             lines += ["", f"[[mapping.{array}]]", *(f"{name} = {_toml(value)}" for name, value in entry.items())]
     return "\n".join(lines) + "\n"
 
@@ -153,6 +172,11 @@ def _rule(values: Mapping[str, Any], path: str) -> TableRule:
 def _delivery(values: Mapping[str, Any], path: str) -> DeliveryRule:
     _refuse_unknown(values, DELIVERY_KEYS, path)
     return DeliveryRule(table=_text(values, "table", path), due=_text(values, "due", path))
+
+
+def _object(values: Mapping[str, Any], path: str) -> ObjectReference:
+    _refuse_unknown(values, OBJECT_KEYS, path)
+    return ObjectReference(table=_text(values, "table", path), column=_text(values, "column", path))
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: frozenset[str], path: str) -> None:

@@ -69,6 +69,14 @@ class DeliveryRule:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectReference:
+    """A table whose column holds objects' keys: an object of no other known wedding is that of the row."""
+
+    table: str
+    column: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRule:
     """The table whose inserted rows are events, written in the transaction of what they tell of.
 
@@ -95,6 +103,7 @@ class TableMapping:
     object_prefix: str = "weddings/{wedding}/"
     outbox: OutboxRule | None = None
     hidden: tuple[HiddenColumn, ...] = ()
+    object_references: tuple[ObjectReference, ...] = ()
 
     def rule(self, table: str) -> TableRule | None:
         """Return the rule of a schema-qualified table, or None for one nobody declared."""
@@ -108,6 +117,7 @@ def table_mapping(
     deliveries: Iterable[DeliveryRule] = (),
     object_prefix: str = "weddings/{wedding}/",
     outbox: OutboxRule | None = None,
+    object_references: Iterable[ObjectReference] = (),
 ) -> TableMapping:
     """Build a mapping and refuse one that could lose a row.
 
@@ -118,10 +128,12 @@ def table_mapping(
     by_name = {rule.name: rule for rule in tables}
     for rule in by_name.values():
         _check_rule(rule, by_name)
-    for named in (calendar.table, *(delivery.table for delivery in deliveries)):
+    deliveries, object_references = tuple(deliveries), tuple(object_references)
+    for named in (calendar.table, *(each.table for each in deliveries), *(each.table for each in object_references)):
         if named not in by_name:
             raise ConfigError(
-                f"table {named} has a calendar or delivery rule but no table rule", hint="declare it under [[tables]]"
+                f"table {named} has a calendar, delivery or object rule but no table rule",
+                hint="declare it under [[tables]]",
             )
     if object_prefix.count("{wedding}") != 1:
         raise ConfigError(
@@ -135,9 +147,10 @@ def table_mapping(
     return TableMapping(
         tables=by_name,
         calendar=calendar,
-        deliveries=tuple(deliveries),
+        deliveries=deliveries,
         object_prefix=object_prefix,
         outbox=outbox,
+        object_references=object_references,
     )
 
 

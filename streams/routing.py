@@ -19,9 +19,8 @@ from schemas.change_encoder import KINDS, ChangeEncoder, text
 from schemas.errors import FormatError
 from schemas.shapes import SHAPE_PREFIX
 from schemas.topics import SOURCE_BYTES_MAX
-from streams import dead_letters, events
+from streams import dead_letters, events, objects
 from streams.live_rules import LiveRules
-from streams.objects import refuse_unreadable
 from streams.records import Outgoing, Record
 from streams.row_reading import as_wedding, calendar_line, date, own_name, parent_of
 from streams.state import Member
@@ -87,7 +86,7 @@ class SourceRouting:
 
     def _route(self, record: Record) -> None:
         if record.headers:
-            refuse_unreadable(record)
+            objects.refuse_unreadable(record)
         captured = self._read(record)
         if isinstance(captured, str):
             self._ours.get(captured, self._object)(record)
@@ -290,7 +289,8 @@ class SourceRouting:
             to = self._destinations.of(wedding, self._now)
             again = {**record, "wedding": wedding, "residency": to.residency, "again": True}
             self._out.append(Outgoing(to.topic, to.partition, to.key, codec.encode("BackupChange", again), to.headers))
-            self._release_children(record, parent, wedding)
+            if not record["kind"].startswith("object"):
+                self._release_children(record, parent, wedding)
 
     def _release_children(self, record: dict[str, Any], parent: bytes, wedding: str) -> None:
         """Do the same for what follows the row just released, if it is (and stays) with this parent."""
@@ -309,12 +309,15 @@ class SourceRouting:
         assert record.value is not None
         notice = storage.decode_notice(record.value)
         self._committed_us = max(self._committed_us, notice.modified_us)
-        wedding = as_wedding(storage.wedding_of_key(notice.key, self._rules.mapping) or notice.wedding or PLATFORM)
-        if wedding != PLATFORM and notice.action is storage.ObjectAction.PUT:
+        mapping, member = self._rules.mapping, Member(PLATFORM, self._epoch, record.offset)
+        wedding = objects.wedding_of(notice, mapping, self._state, member)
+        if wedding not in (PLATFORM, QUARANTINE) and notice.action is storage.ObjectAction.PUT:
             self._uploads(record, wedding, notice.modified_us)
-        self._out.append(
-            self._outgoing(record, wedding, KINDS[f"object_{notice.action.value}"], committed_at=notice.modified_us)
-        )
+        kind = KINDS[f"object_{notice.action.value}"]
+        self._out.append(outgoing := self._outgoing(record, wedding, kind, committed_at=notice.modified_us))
+        for row in objects.rows_with(notice.key, mapping) if wedding == QUARANTINE else ():
+            assert outgoing.value is not None
+            self._state.wait_for_parent(row, self._source, self._epoch, record.offset, outgoing.value)
 
     def _event(self, record: Record) -> None:
         assert record.value is not None

@@ -44,6 +44,9 @@ def references(mapping: TableMapping) -> dict[str, set[tuple[str, ...]]]:
     for rule in mapping.tables.values():
         if rule.parent is not None:
             pointed.setdefault(rule.parent.table, set()).add(rule.parent.references)
+    for each in mapping.object_references:
+        # An object follows the row that holds its key.
+        pointed.setdefault(each.table, set()).add((each.column,))
     return pointed
 
 
