@@ -202,8 +202,10 @@ async def _restore(
 
     def rows(state: WeddingState) -> RowTarget:
         if is_database:
-            return PostgresTarget(target, mapping, ddl=state.ddl, overwrite=overwrite, sequences=state.sequences)
-        return FileTarget(pathlib.Path(target) / "rows", overwrite=overwrite, events=ndjson(state.events))
+            of_that_time = state.mapping or mapping
+            return PostgresTarget(target, of_that_time, ddl=state.ddl, overwrite=overwrite, sequences=state.sequences)
+        folder = pathlib.Path(target) / "rows"
+        return FileTarget(folder, overwrite=overwrite, events=ndjson(state.events), ddl=state.ddl)
 
     folder = objects if is_database else objects or pathlib.Path(target) / "objects"
     with restoring.opened(settings) as archive:

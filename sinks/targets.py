@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import urllib.parse
 from typing import TYPE_CHECKING, Any, Final, LiteralString, Protocol
 
 import orjson
@@ -45,6 +46,7 @@ LOCK_TIMEOUT: Final = "10s"
 RESTORE_PREFIX: Final = "wedsync.restore"
 MANIFEST: Final = "manifest.json"
 EVENTS: Final = "events.ndjson"
+SCHEMA: Final = "schema.sql"
 MANIFEST_VERSION: Final = 1
 
 _SET_SEQUENCE: Final[LiteralString] = """
@@ -218,11 +220,11 @@ class PostgresTarget:
 class FileTarget:
     """Writes one NDJSON file per table and a manifest into a new folder; the folder appears whole or not at all."""
 
-    def __init__(self, folder: Path, *, overwrite: bool = False, events: bytes = b"") -> None:
-        """`events` become a file of their own beside the tables."""
+    def __init__(self, folder: Path, *, overwrite: bool = False, events: bytes = b"", ddl: str | None = None) -> None:
+        """`events`, and the schema of that time as SQL, become files of their own beside the tables."""
         self._folder = folder
         self._overwrite = overwrite
-        self._events = events
+        self._besides = {EVENTS: events, SCHEMA: (ddl or "").encode()}
 
     async def write(self, tables: Rows, *, restore_id: str) -> WriteReport:
         """Write the rows; see `RowTarget`."""
@@ -237,9 +239,11 @@ class FileTarget:
         unfinished.mkdir()
         entries = [_write_table(unfinished, name, rows) for name, rows in sorted(tables.items())]
         manifest: dict[str, Any] = {"version": MANIFEST_VERSION, "restore_id": restore_id, "tables": entries}
-        if self._events:
-            _write_synced(unfinished / EVENTS, self._events)
-            manifest["events"] = {"file": EVENTS, "sha256": hashlib.sha256(self._events).hexdigest()}
+        for name, contents in self._besides.items():
+            if contents:
+                _write_synced(unfinished / name, contents)
+                entry = {"file": name, "sha256": hashlib.sha256(contents).hexdigest()}
+                manifest[name.partition(".")[0]] = entry
         _write_synced(unfinished / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         _sync_folder(unfinished)
         replaced = self._folder.with_name(f".{self._folder.name}.{restore_id}.old")
@@ -253,7 +257,8 @@ class FileTarget:
 
 def _write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     contents = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS) for row in rows)
-    file_name = f"{name.replace('/', '_')}.ndjson"
+    # Percent-encoded, so that two tables never share a file, whatever they are called.
+    file_name = f"{urllib.parse.quote(name, safe='._-')}.ndjson"
     _write_synced(folder / file_name, contents)
     return {"table": name, "file": file_name, "rows": len(rows), "sha256": hashlib.sha256(contents).hexdigest()}
 

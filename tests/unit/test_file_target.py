@@ -33,6 +33,24 @@ async def test_each_table_is_a_file_that_the_manifest_vouches_for(tmp_path: Path
         assert [orjson.loads(line) for line in contents.splitlines()] == ROWS[entry["table"]]
 
 
+async def test_the_schema_of_that_time_lies_beside_the_rows(tmp_path: Path) -> None:
+    """Rows alone do not say what their columns were."""
+    await FileTarget(tmp_path / "out", ddl="CREATE TABLE guests ();").write(ROWS, restore_id="r1")
+
+    assert (tmp_path / "out" / "schema.sql").read_text() == "CREATE TABLE guests ();"
+    assert orjson.loads((tmp_path / "out" / "manifest.json").read_bytes())["schema"]["file"] == "schema.sql"
+
+
+async def test_tables_of_odd_names_never_share_a_file(tmp_path: Path) -> None:
+    """A slash is no folder, and no underscore either."""
+    tables = {"public.a/b": [{"id": 1}], "public.a_b": [{"id": 2}], "public.../x%": [{"id": 3}]}
+    await FileTarget(tmp_path / "out").write(tables, restore_id="r1")
+
+    entries = orjson.loads((tmp_path / "out" / "manifest.json").read_bytes())["tables"]
+    found = {each["table"]: orjson.loads((tmp_path / "out" / each["file"]).read_bytes()) for each in entries}
+    assert found == {name: rows[0] for name, rows in tables.items()}
+
+
 async def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     """Somebody may still need it."""
     with pytest.raises(RefusedError):
