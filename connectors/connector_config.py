@@ -25,6 +25,15 @@ PUBLICATION: Final = "wedsync_backup"
 SLOT: Final = "wedsync_backup"
 SIGNAL_TABLE: Final = "wedsync.debezium_signal"
 HEARTBEAT_TABLE: Final = "wedsync.heartbeat"
+# The one class that is not Python (`connectors/java`): it hands over Postgres' own text.
+CONVERTER_CLASS: Final = "wedsync.backup.PostgresText"
+# How the server writes what is read: every digit, and one style; the driver itself sets DateStyle and the encoding.
+SESSION_SETTINGS: Final = {
+    "bytea_output": "hex",
+    "IntervalStyle": "postgres",
+    "lc_monetary": "C",
+    "extra_float_digits": "3",
+}
 
 _BEAT_SQL: Final = (
     f"INSERT INTO {HEARTBEAT_TABLE} (id, beat_at) VALUES (1, clock_timestamp()) "
@@ -86,6 +95,10 @@ def _database(source: PostgresSource) -> dict[str, str]:
         "database.user": source.user,
         "database.password": source.password,
         "database.dbname": source.database,
+        # Values are read as the texts these make: a database or role may have other defaults.
+        "driver.options": " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items()),
+        # In binary form an array's bounds and a float's last digits would be the driver's affair.
+        "driver.binaryTransfer": "false",
         "plugin.name": "pgoutput",
         "slot.name": source.slot,
         # The slot is the only memory of what we have not seen: never drop it in passing.
@@ -115,17 +128,18 @@ def _completeness() -> dict[str, str]:
 def _values() -> dict[str, str]:
     converter = "org.apache.kafka.connect.json.JsonConverter"
     return {
+        # By default a NULL in a column that has a DEFAULT is written as that default.
+        "value.converter.replace.null.with.default": "false",
+        "key.converter.replace.null.with.default": "false",
+        # Every type whose JSON form is not exact comes as Postgres' own text; `column_types` is the table.
+        "converters": "text",
+        "text.type": CONVERTER_CLASS,
         "key.converter": converter,
         "key.converter.schemas.enable": "false",
         "value.converter": converter,
         "value.converter.schemas.enable": "false",
         "decimal.handling.mode": "string",
         "binary.handling.mode": "base64",
-        "interval.handling.mode": "string",
-        "hstore.handling.mode": "json",
-        # Integers since 1970, exact for every date, timestamp and time; `isostring` turns 24:00 into 00:00 in
-        # silence, `nanoseconds` turns far years into null, `adaptive` loses infinity below microseconds.
-        "time.precision.mode": "microseconds",
     }
 
 

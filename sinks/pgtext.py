@@ -1,9 +1,9 @@
 """From a captured value to the text Postgres reads back as the very same value. Pure.
 
-A captured value is what Debezium's Postgres connector puts into JSON (schemas off, `decimal.handling.mode=string`,
-`binary.handling.mode=base64`, `interval.handling.mode=string`, `time.precision.mode=microseconds`). The column's
-type comes from the database that takes the row. The law here: exact or refused, never altered in silence.
-What cannot be exact whatever we do (a time's zone, the length of a varying bit string) is refused by its type.
+Most types are captured as Postgres' own text already (`connectors.column_types` is the table); the others as
+Debezium writes them in JSON (schemas off, `decimal.handling.mode=string`, `binary.handling.mode=base64`), a date as
+days since 1970. The column's type comes from the database that takes the row. The law here: exact or refused, never
+altered in silence.
 """
 
 from __future__ import annotations
@@ -15,33 +15,25 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from connectors.column_types import Fidelity, carriage
 from schemas.errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MICROSECONDS_PER_DAY: Final = 86_400_000_000
 DATE_INFINITIES: Final = {2_146_033_979: "infinity", -2_147_472_691: "-infinity"}
-TIMESTAMP_INFINITIES: Final = {2**63 - 1: "infinity", -(2**63): "-infinity"}
-# Postgres' first timestamp, 4713-11-24 BC: a smaller number is one beyond 64 bits that came round from below.
-TIMESTAMP_FIRST_US: Final = -210_866_803_200_000_000
 UNAVAILABLE: Final = "__debezium_unavailable_value"
-UNAVAILABLE_FORMS: Final = (UNAVAILABLE, base64.b64encode(UNAVAILABLE.encode()).decode(), [UNAVAILABLE])
+UNAVAILABLE_FORMS: Final = (UNAVAILABLE, base64.b64encode(UNAVAILABLE.encode()).decode())
 NAMED_NUMBERS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 NUMERIC_NAMES: Final = {"POSITIVE_INFINITY": "Infinity", "NEGATIVE_INFINITY": "-Infinity", "NAN": "NaN"}
 DECIMAL: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-INTERVAL: Final = re.compile(
-    r"P(-?\d+Y)?(-?\d+M)?(-?\d+D)?(T(-?\d+H)?(-?\d+M)?(-?\d+(\.\d{1,6})?S)?)?",
-    re.ASCII,
-)
 INSTANT: Final = re.compile(
     r"([+-]?\d{4,})-(\d\d-\d\d)T(\d\d:\d\d:\d\d(?:\.\d{1,6})?)Z",
     re.ASCII,
 )
 TYPE_TEXT: Final = re.compile(r"(?P<head>.*?)\((?P<modifier>[\d, -]+)\)(?P<tail>.*)", re.ASCII | re.DOTALL)
 INTEGER_BITS: Final = {"smallint": 16, "integer": 32, "bigint": 64}
-EXTENSION_TEXTS: Final = ("citext", "ltree")
-ENUM, RANGE, BASE = "e", "r", "b"
+BASE: Final = "b"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +62,6 @@ def column_type(text: str, *, kind: str = BASE) -> ColumnType:
     name = " ".join(f"{match['head']} {match['tail']}".split()) if match else bare
     if name.startswith("interval "):  # `interval day to second` differs in what it keeps, not in its text
         name = "interval"
-    if name.rpartition(".")[2] in EXTENSION_TEXTS:
-        name = name.rpartition(".")[2]
     return ColumnType(name=name, modifier=modifier, kind=kind, is_array=is_array)
 
 
@@ -88,34 +78,11 @@ def to_pg_text(value: Any, target: ColumnType | str) -> str | None:
         raise FormatError(
             f"a large {wanted.name} value was not captured", hint="its table needs REPLICA IDENTITY FULL: run `init`"
         )
-    if wanted.is_array:
-        return _array(value, wanted)
-    return _scalar(value, wanted)
-
-
-def _scalar(value: Any, wanted: ColumnType) -> str:
-    if wanted.kind in (ENUM, RANGE):
-        return _as_it_is(value, wanted)
-    convert = CONVERTERS.get(wanted.name)
-    if wanted.kind != BASE or convert is None:
-        raise FormatError(f"type {wanted.name} has no exact text form here", hint="exclude the column, or cast it")
-    return convert(value, wanted)
-
-
-def _array(value: Any, wanted: ColumnType) -> str:
-    if not isinstance(value, list):
-        raise _mismatch(value, wanted)
-    if any(isinstance(element, list) for element in value):
-        raise FormatError(
-            f"an array of {wanted.name} arrays came through capture, which mangles nested arrays",
-            hint="keep the column one-dimensional (a CHECK on array_ndims), or store jsonb",
-        )
-    return "{" + ",".join("NULL" if element is None else _quoted(_scalar(element, wanted)) for element in value) + "}"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    way = carriage(wanted.name, kind=wanted.kind)
+    if way.fidelity is Fidelity.REFUSED:
+        raise FormatError(f"a {wanted.name} cannot be restored: {way.how}", hint="cast the column to text")
+    is_translated = wanted.kind == BASE and not wanted.is_array
+    return CONVERTERS.get(wanted.name, _as_it_is)(value, wanted) if is_translated else _as_it_is(value, wanted)
 
 
 def _mismatch(value: Any, wanted: ColumnType) -> FormatError:
@@ -165,23 +132,10 @@ def _boolean(value: Any, wanted: ColumnType) -> str:
 
 
 def _bytes(value: Any, wanted: ColumnType) -> str:
-    return "\\x" + _decoded(value, wanted).hex()
-
-
-def _decoded(value: Any, wanted: ColumnType) -> bytes:
     try:
-        return base64.b64decode(value, validate=True)
+        return "\\x" + base64.b64decode(value, validate=True).hex()
     except (TypeError, ValueError, binascii.Error) as error:
         raise _mismatch(value, wanted) from error
-
-
-def _bits(value: Any, wanted: ColumnType) -> str:
-    """A fixed number of bits: capture sends them as little-endian bytes, and a single one as a boolean."""
-    width = wanted.modifier or 1
-    number = int(value) if isinstance(value, bool) else int.from_bytes(_decoded(value, wanted), "little")
-    if number.bit_length() > width:
-        raise _mismatch(value, wanted)
-    return f"{number:0{width}b}"
 
 
 def _date(value: Any, wanted: ColumnType) -> str:
@@ -193,24 +147,6 @@ def _date(value: Any, wanted: ColumnType) -> str:
     return day + era
 
 
-def _timestamp(value: Any, wanted: ColumnType) -> str:
-    if type(value) is not int:
-        raise _mismatch(value, wanted)
-    if value in TIMESTAMP_INFINITIES:
-        return TIMESTAMP_INFINITIES[value]
-    if value < TIMESTAMP_FIRST_US:
-        value += 2**64
-    days, microseconds = divmod(value, MICROSECONDS_PER_DAY)
-    day, era = _calendar_day(days)
-    return f"{day} {_clock(microseconds)}{era}"
-
-
-def _time(value: Any, wanted: ColumnType) -> str:
-    if type(value) is not int or not 0 <= value <= MICROSECONDS_PER_DAY:
-        raise _mismatch(value, wanted)
-    return _clock(value)
-
-
 def _instant(value: Any, wanted: ColumnType) -> str:
     if value in ("infinity", "-infinity"):
         return str(value)
@@ -219,31 +155,6 @@ def _instant(value: Any, wanted: ColumnType) -> str:
         raise _mismatch(value, wanted)
     year, era = _year(int(match[1]))
     return f"{year}-{match[2]} {match[3]}+00{era}"
-
-
-def _interval(value: Any, wanted: ColumnType) -> str:
-    if not isinstance(value, str) or not INTERVAL.fullmatch(value) or value[-1] in "PT":
-        raise _mismatch(value, wanted)
-    return value
-
-
-def _point(value: Any, wanted: ColumnType) -> str:
-    if not isinstance(value, dict) or not {"x", "y"} <= value.keys():
-        raise _mismatch(value, wanted)
-    return f"({_floating(value['x'], wanted)},{_floating(value['y'], wanted)})"
-
-
-def _time_with_zone(value: Any, wanted: ColumnType) -> str:
-    """Capture turned it to UTC: what the zone was, nobody knows any more."""
-    raise FormatError(
-        f"a captured {type(value).__name__} for {wanted.name} has lost its zone",
-        hint="use `time` with a zone name, or timestamptz",
-    )
-
-
-def _varying_bits(value: Any, wanted: ColumnType) -> str:
-    """Capture sends whole bytes: leading zeros are gone or made up."""
-    raise FormatError(f"a captured {type(value).__name__} for {wanted.name} has lost its length", hint="use bit(n)")
 
 
 def _calendar_day(days: int) -> tuple[str, str]:
@@ -266,30 +177,12 @@ def _year(year: int) -> tuple[str, str]:
     return (f"{year:04d}", "") if year > 0 else (f"{1 - year:04d}", " BC")
 
 
-def _clock(microseconds: int) -> str:
-    seconds, fraction = divmod(microseconds, 1_000_000)
-    clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return f"{clock}.{fraction:06d}" if fraction else clock
-
-
-TEXTS: Final = (
-    *("text", "character varying", "character", "bpchar", '"char"', "name", "uuid", "xml", *EXTENSION_TEXTS),
-    *("json", "jsonb", "inet", "cidr", "macaddr", "macaddr8", "tsvector"),
-)
 CONVERTERS: Final[dict[str, Callable[[Any, ColumnType], str]]] = {
-    **dict.fromkeys(TEXTS, _as_it_is),
     **dict.fromkeys((*INTEGER_BITS, "oid"), _integer),
     **dict.fromkeys(("real", "double precision"), _floating),
-    **dict.fromkeys(("numeric", "money"), _decimal),
+    "numeric": _decimal,
     "boolean": _boolean,
     "bytea": _bytes,
-    "bit": _bits,
-    "bit varying": _varying_bits,
     "date": _date,
-    "timestamp without time zone": _timestamp,
     "timestamp with time zone": _instant,
-    "time without time zone": _time,
-    "time with time zone": _time_with_zone,
-    "interval": _interval,
-    "point": _point,
 }

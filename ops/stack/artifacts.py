@@ -1,7 +1,8 @@
 """The engines' jars: fetched once by Maven into the project's cache, then never asked for again.
 
-A marker names the exact list (`pom.xml`) they were fetched for, so a changed list is fetched anew and an unchanged
-one needs neither Maven nor a network.
+The one class of ours (`connectors/java`) is built into Debezium's plugin on the way. A marker names the exact list
+(`pom.xml`) and sources they were made from, so what changed is made anew and what did not needs neither Maven nor a
+network.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ops.stack.settings import DEFAULT_JARS_DIR
 from schemas.errors import ConfigError, TransientError, WedSyncError
 
 POM: Final = Path(__file__).with_name("pom.xml")
+JAVA_SOURCES: Final = Path(__file__).parents[2] / "connectors" / "java"
 _MAVEN_TIMEOUT_SECONDS: Final = 600.0
 
 
@@ -52,7 +54,8 @@ async def _fetch(draft: Path) -> None:
     # Maven writes beside the list it reads; the copy keeps the sources clean.
     shutil.copyfile(POM, draft / "pom.xml")
     log_file = draft.with_suffix(".log")
-    argv = ("mvn", "--batch-mode", "--quiet", f"--file={draft / 'pom.xml'}", f"-Djars={draft}", "package")
+    folders = (f"-Djars={draft}", f"-Dsources={JAVA_SOURCES}")
+    argv = ("mvn", "--batch-mode", "--quiet", f"--file={draft / 'pom.xml'}", *folders, "package")
     process = await spawn(argv, log_file=log_file)
     try:
         code = await asyncio.wait_for(process.wait(), _MAVEN_TIMEOUT_SECONDS)
@@ -74,7 +77,8 @@ def _marker(jars_dir: Path) -> Path:
 
 
 def _list_digest() -> str:
-    return hashlib.sha256(POM.read_bytes()).hexdigest()
+    made_from = (POM, *sorted(JAVA_SOURCES.rglob("*.java")))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()
 
 
 def main() -> int:

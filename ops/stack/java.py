@@ -26,6 +26,8 @@ _FLAGS: Final = (
     "-Xshare:auto",
     "-Djava.awt.headless=true",
     "-Djava.net.preferIPv4Stack=true",
+    # Copied dates pass through the JVM's calendar: some zones have skipped a day, this one never.
+    "-Duser.timezone=UTC",
 )
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinks.pgtext import MICROSECONDS_PER_DAY, TIMESTAMP_FIRST_US, column_type, to_pg_text
+from sinks.pgtext import to_pg_text
 from sinks.target_tables import CANONICAL_SETTINGS
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 FIRST_DAY, LAST_DAY = -2_440_588, 2_145_042_905  # 4713-11-24 BC and 5874897-12-31
-LAST_TIMESTAMP_US = 9_224_318_015_999_999_999  # 294276-12-31 23:59:59.999999
 EPOCH_2000_DAYS = 10_957
-EPOCH_2000_US = EPOCH_2000_DAYS * MICROSECONDS_PER_DAY
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
@@ -48,20 +46,6 @@ def _packed(form: str, less: int = 0) -> Callable[[Any], str]:
 
 def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode()
-
-
-def _captured_timestamp(microseconds: int) -> int:
-    """Go round as capture's 64-bit numbers do beyond the year 294246."""
-    return microseconds if microseconds < 2**63 else microseconds - 2**64
-
-
-def _captured_interval(parts: tuple[int, int, int]) -> str:
-    months, days, microseconds = parts
-    sign = "-" if microseconds < 0 else ""
-    seconds, fraction = divmod(abs(microseconds), 1_000_000)
-    clock = f"{sign}{seconds // 3600}H{sign}{seconds // 60 % 60}M{sign}{seconds % 60}.{fraction:06d}S"
-    years = int(months / 12)
-    return f"P{years}Y{months - 12 * years}M{days}DT{clock}"
 
 
 ROUND_TRIPS = {
@@ -95,47 +79,12 @@ ROUND_TRIPS = {
     "date": RoundTrip(
         drawn=st.integers(FIRST_DAY, LAST_DAY), question="date_send", answer=_packed(">i", EPOCH_2000_DAYS)
     ),
-    "timestamp without time zone": RoundTrip(
-        drawn=st.integers(TIMESTAMP_FIRST_US, LAST_TIMESTAMP_US).filter(lambda value: value not in (2**63 - 1, 2**63)),
-        question="timestamp_send",
-        answer=_packed(">q", EPOCH_2000_US),
-        captured=_captured_timestamp,
-    ),
     "timestamp with time zone": RoundTrip(
         drawn=st.datetimes(),
         question="timestamptz_send",
         answer=lambda value: _packed(">q")((value - dt.datetime(2000, 1, 1)) // dt.timedelta(microseconds=1)),  # noqa: DTZ001 - in UTC
         captured=lambda value: f"{value.isoformat(timespec='microseconds')}Z",
     ),
-    "time without time zone": RoundTrip(
-        drawn=st.integers(0, MICROSECONDS_PER_DAY), question="time_send", answer=_packed(">q")
-    ),
-    "interval": RoundTrip(
-        drawn=st.tuples(st.integers(-20_000, 20_000), st.integers(-90_000, 90_000), st.integers(-(10**15), 10**15)),
-        question="interval_send",
-        answer=lambda parts: struct.pack(">qii", parts[2], parts[1], parts[0]).hex(),
-        captured=_captured_interval,
-    ),
-    "point": RoundTrip(
-        drawn=st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 2),
-        question="point_send",
-        answer=lambda point: struct.pack(">dd", *point).hex(),
-        captured=lambda point: {"x": point[0], "y": point[1], "wkb": "", "srid": None},
-    ),
-    "bit(11)": RoundTrip(
-        drawn=st.integers(0, 2**11 - 1),
-        question="textsend(v::text)",
-        answer=lambda value: f"{value:011b}".encode().hex(),
-        captured=lambda value: _base64(value.to_bytes(2, "little")),
-    ),
-    "text[]": RoundTrip(drawn=st.lists(TEXT | st.none()), question="to_json(v)", answer=list, read=json.loads),
-    "bigint[]": RoundTrip(
-        drawn=st.lists(st.integers(-(2**63), 2**63 - 1) | st.none()),
-        question="to_json(v)",
-        answer=list,
-        read=json.loads,
-    ),
-    "boolean[]": RoundTrip(drawn=st.lists(st.booleans()), question="to_json(v)", answer=list, read=json.loads),
 }
 
 
@@ -177,8 +126,6 @@ def test_a_value_survives_the_round_trip(connection: psycopg.Connection[Any], ty
     [
         (2_146_033_979, "date", "infinity"),
         (-2_147_472_691, "date", "-infinity"),
-        (2**63 - 1, "timestamp without time zone", "infinity"),
-        (-(2**63), "timestamp without time zone", "-infinity"),
         ("infinity", "timestamp with time zone", "infinity"),
         ("-0043-03-15T12:00:00.000000Z", "timestamp with time zone", "0044-03-15 12:00:00+00 BC"),
         ("0000-12-31T23:59:59.000000Z", "timestamp with time zone", "0001-12-31 23:59:59+00 BC"),
@@ -187,22 +134,12 @@ def test_a_value_survives_the_round_trip(connection: psycopg.Connection[Any], ty
         ("-Infinity", "double precision", "-Infinity"),
         ("1E+3", "numeric", "1000"),
         ("12345.60", "numeric(12,2)", "12345.60"),
-        ("1.50", "money", "$1.50"),
         ("ab   ", "character(5)", "ab   "),
-        ("P1Y2M-3DT4H5M6.789S", "interval", "1 year 2 mons -3 days +04:05:06.789"),
-        (["P1D", None], "interval[]", '{"1 day",NULL}'),
-        ([0, None], "date[]", "{1970-01-01,NULL}"),
-        (["AP8Q"], "bytea[]", '{"\\\\x00ff10"}'),
-        (["1.10", "NaN"], "numeric[]", "{1.10,NaN}"),
-        ("[1,5)", "int4range", "[1,5)"),
-        ("'cat' 'fat'", "tsvector", "'cat' 'fat'"),
     ],
 )
 def test_a_special_value_is_read_as_meant(
     connection: psycopg.Connection[Any], captured: Any, type_text: str, meant: str
 ) -> None:
     """The edges of each type, as the connector writes them."""
-    kind = "r" if type_text.endswith("range") else "b"
-
-    text = to_pg_text(captured, column_type(type_text, kind=kind))
+    text = to_pg_text(captured, type_text)
     assert _asked(connection, type_text, "format('%%s', v)", text) == meant

@@ -14,7 +14,7 @@ from ops import compose as entry
 from ops.bringup import WORKERS
 from ops.config import Settings
 from ops.stack import connect_worker, kafka, postgres
-from ops.stack.artifacts import POM
+from ops.stack.artifacts import JAVA_SOURCES, POM
 from ops.stack.parts import ENGINES
 from ops.stack.settings import StackPorts, StackSettings
 
@@ -58,6 +58,12 @@ def pom_version(name: str) -> str:
     found = ET.parse(POM).find(f".//{{*}}{name}")  # noqa: S314 - a file of ours
     assert found is not None
     return str(found.text)
+
+
+def connect_image() -> str:
+    """Return how Kafka Connect's image is built."""
+    dockerfile = str(SERVICES["connect"]["build"]["dockerfile"])
+    return (ROOT / dockerfile).read_text(encoding="utf-8")
 
 
 def test_compose_has_the_stack_s_parts_and_nothing_unknown() -> None:
@@ -138,7 +144,7 @@ def test_postgres_is_told_the_same() -> None:
 def test_heaps_and_collectors_are_the_same(name: str, heap: str, serve: tuple[str, ...]) -> None:
     """A container gets the heap that was measured here, and dies of its exhaustion instead of limping."""
     told = SERVICES[name]["environment"]
-    flags = [flag for flag in serve if flag.startswith(("-X", "-Djava"))]
+    flags = [flag for flag in serve if flag.startswith(("-X", "-Djava", "-Duser"))]
 
     assert flags == [told[heap], *told["KAFKA_JVM_PERFORMANCE_OPTS"].split()]
 
@@ -156,8 +162,17 @@ def test_clients_reach_the_listeners_by_their_service_s_name() -> None:
 def test_images_have_the_local_stack_s_versions() -> None:
     """Kafka and Debezium are those whose behaviour was measured; Postgres is the one that was tried."""
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{pom_version('kafka.version')}"
-    assert SERVICES["connect"]["image"] == f"quay.io/debezium/connect:{pom_version('debezium.version')}"
+    assert f"\nFROM quay.io/debezium/connect:{pom_version('debezium.version')}\n" in connect_image()
     assert SERVICES["postgres"]["image"] == "postgres:15"
+
+
+def test_connect_has_the_converter_built_from_the_same_list() -> None:
+    """Without it the connector's configuration is refused; with another one values might differ."""
+    jar = f"plugins/debezium-connector-postgres/{pom_version('finalName')}.jar"
+
+    assert "COPY ops/stack/pom.xml " in connect_image()
+    assert f"COPY {JAVA_SOURCES.relative_to(ROOT)} sources\n" in connect_image()
+    assert f"/{jar} /kafka/connect/debezium-connector-postgres/\n" in connect_image()
 
 
 @pytest.mark.parametrize("name", WORKERS)

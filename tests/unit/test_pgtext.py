@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import FormatError
-from sinks.pgtext import MICROSECONDS_PER_DAY, UNAVAILABLE, ColumnType, column_type, to_pg_text
+from sinks.pgtext import UNAVAILABLE, ColumnType, column_type, to_pg_text
 
 EPOCH = dt.date(1970, 1, 1)
 
@@ -23,7 +23,7 @@ EPOCH = dt.date(1970, 1, 1)
         ("character varying(3)[]", ColumnType(name="character varying", modifier=3, is_array=True)),
         ("timestamp(3) with time zone", ColumnType(name="timestamp with time zone", modifier=3)),
         ("interval day to second(3)", ColumnType(name="interval", modifier=3)),
-        ("extensions.citext", ColumnType(name="citext")),
+        ("extensions.citext", ColumnType(name="extensions.citext")),
     ],
 )
 def test_a_type_is_read_as_postgres_writes_it(text: str, expected: ColumnType) -> None:
@@ -43,21 +43,17 @@ def test_a_type_is_read_as_postgres_writes_it(text: str, expected: ColumnType) -
         ("-Infinity", "real", "-Infinity"),
         (True, "boolean", "t"),
         ("AP8Q", "bytea", "\\x00ff10"),
-        ("Cg==", "bit(4)", "1010"),
-        (True, "bit(1)", "1"),
+        ("1010", "bit varying(8)", "1010"),
         (0, "date", "1970-01-01"),
         (2_146_033_979, "date", "infinity"),
         (-719_529, "date", "0002-12-31 BC"),
-        (-1, "timestamp without time zone", "1969-12-31 23:59:59.999999"),
-        (2**63 - 1, "timestamp without time zone", "infinity"),
+        ("0044-03-15 12:00:00 BC", "timestamp without time zone", "0044-03-15 12:00:00 BC"),
         ("-infinity", "timestamp with time zone", "-infinity"),
         ("-0043-03-15T12:00:00.000000Z", "timestamp with time zone", "0044-03-15 12:00:00.000000+00 BC"),
-        (86_400_000_000, "time without time zone", "24:00:00"),
-        ("P1Y2M-3DT4H5M6.789S", "interval", "P1Y2M-3DT4H5M6.789S"),
-        ({"x": 1.0, "y": -2.5, "wkb": "", "srid": None}, "point", "(1.0,-2.5)"),
-        (["a", 'b,"c\\', None, ""], "text[]", '{"a","b,\\"c\\\\",NULL,""}'),
-        ([], "integer[]", "{}"),
-        (["AP8Q"], "bytea[]", '{"\\\\x00ff10"}'),
+        ("24:00:00-15:59", "time with time zone", "24:00:00-15:59"),
+        ("[0:1]={1,NULL}", "integer[]", "[0:1]={1,NULL}"),
+        ("{NaN,1.10}", "numeric(12,2)[]", "{NaN,1.10}"),
+        ('"a"=>NULL', "extensions.hstore", '"a"=>NULL'),
     ],
 )
 def test_a_captured_value_becomes_postgres_text(value: Any, type_text: str, expected: str | None) -> None:
@@ -77,19 +73,17 @@ def test_a_captured_value_becomes_postgres_text(value: Any, type_text: str, expe
         (7, "text"),
         ("2026-06-21Z", "date"),
         ("not base64!", "bytea"),
-        ("Cg==", "bit(3)"),
-        (-1, "time without time zone"),
+        (True, "bit(1)"),
+        (7, "time without time zone"),
+        (7, "timestamp without time zone"),
         ("2026-06-21T00:00:00", "timestamp with time zone"),
-        ("PT", "interval"),
-        ("P", "interval"),
-        ("07:04:56.789012Z", "time with time zone"),
-        ("BQ==", "bit varying(8)"),
-        ([[1, 2], [3, 4]], "integer[]"),
-        ("{1,2}", "integer[]"),
-        ("KDEsMik=", "public.some_composite"),
+        ([1, 2], "integer[]"),
+        ({"x": 1.0, "y": -2.5}, "point"),
+        ("guests", "regclass"),
+        ("{guests}", "regclass[]"),
         (UNAVAILABLE, "text"),
         ("X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==", "bytea"),
-        ([UNAVAILABLE], "text[]"),
+        (UNAVAILABLE, "text[]"),
     ],
 )
 def test_what_cannot_be_exact_is_refused_with_a_hint(value: Any, type_text: str) -> None:
@@ -103,7 +97,7 @@ def test_what_cannot_be_exact_is_refused_with_a_hint(value: Any, type_text: str)
 def test_an_enums_text_is_taken_as_it_is() -> None:
     """Its name tells nothing: the catalog says that it is one."""
     assert to_pg_text("maybe", column_type("public.rsvp", kind="e")) == "maybe"
-    assert to_pg_text(["yes", None], column_type("public.rsvp[]", kind="e")) == '{"yes",NULL}'
+    assert to_pg_text("{yes,NULL}", column_type("public.rsvp[]", kind="e")) == "{yes,NULL}"
 
 
 def test_an_error_never_shows_the_value() -> None:
@@ -118,12 +112,3 @@ def test_an_error_never_shows_the_value() -> None:
 def test_every_day_is_the_calendars_day(day: dt.date) -> None:
     """Our reckoning agrees with Python's for all years that Python has."""
     assert to_pg_text((day - EPOCH).days, "date") == day.isoformat()
-
-
-@given(st.datetimes())
-def test_every_local_time_is_the_clocks(instant: dt.datetime) -> None:
-    """To the microsecond."""
-    gone = instant - dt.datetime(1970, 1, 1)  # noqa: DTZ001 - a local time has no zone
-    microseconds = gone.days * MICROSECONDS_PER_DAY + gone.seconds * 1_000_000 + gone.microseconds
-
-    assert to_pg_text(microseconds, "timestamp without time zone") == instant.isoformat(sep=" ")

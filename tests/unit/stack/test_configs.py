@@ -48,7 +48,8 @@ def test_topics_exist_only_because_we_made_them() -> None:
         ("snapshot.mode", "no_data"),
         ("event.converting.failure.handling.mode", "fail"),
         ("provide.transaction.metadata", "true"),
-        ("time.precision.mode", "microseconds"),
+        ("value.converter.replace.null.with.default", "false"),
+        ("driver.binaryTransfer", "false"),
     ],
 )
 def test_no_default_that_loses_data_is_left(setting: str, value: str) -> None:
