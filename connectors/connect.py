@@ -218,4 +218,7 @@ def _reason(answer: httpx.Response) -> str:
 
 
 def _first_words(trace: str) -> str:
-    return trace[:_TRACE_CHARS].strip()
+    """Return what was said, without where in the code: the last cause is the one that helps."""
+    said = [line.strip() for line in trace.splitlines() if not line.lstrip().startswith(("at ", "... "))]
+    first, last = said[:1], said[1:][-1:]
+    return "\n".join([*(line[:_TRACE_CHARS] for line in (*first, *last))]).strip()

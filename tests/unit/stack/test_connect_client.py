@@ -75,6 +75,15 @@ async def test_waiting_ends_when_the_connector_fails() -> None:
             await client.wait_running("c", within=dt.timedelta(seconds=5))
 
 
+def test_a_failure_tells_its_last_cause() -> None:
+    """The first line says that something went wrong, the last cause what it was."""
+    causes = "Caused by: Wrapper\n\tat there\nCaused by: RowTooLarge: 17 MiB\n\t... 9 more"
+    trace = f"ConnectException: unrecoverable\n\tat here\n{causes}"
+    status = parse_status({**RUNNING, "tasks": [{"id": 0, "state": "FAILED", "trace": trace}]})
+
+    assert status.failure == "ConnectException: unrecoverable\nCaused by: RowTooLarge: 17 MiB"
+
+
 async def test_only_what_failed_is_restarted() -> None:
     """A running task is never interrupted for the sake of a failed one."""
     client, transport = a_client(httpx.Response(202, json={}))
