@@ -16,6 +16,7 @@ from ops import bootstrap, bringup
 from ops.doctor_facts import read_source
 from ops.doctor_machine import examine_machine
 from ops.doctor_rules import Check, Outcome, check_source, failed, passed, warned
+from ops.doctor_types import check_columns, read_columns
 from ops.stack import control
 from schemas.errors import ConfigError, TransientError
 
@@ -51,9 +52,12 @@ async def examine_database(settings: Settings, dsn: str, *, is_prepared: bool) -
     try:
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=10) as connection:
             facts = await read_source(connection, now=bootstrap.now)
+            columns = await read_columns(connection)
     except psycopg.OperationalError as error:
         raise ConfigError(f"the database is not reachable: {error}", hint="check source.url") from error
-    return check_source(facts, bootstrap.mapping(settings), is_prepared=is_prepared)
+    dropped = {(each.table, each.column) for each in settings.source.columns if each.action == "drop"}
+    checks = check_source(facts, bootstrap.mapping(settings), is_prepared=is_prepared)
+    return [*checks, *check_columns(columns, dropped=dropped)]
 
 
 async def refuse_unfit(settings: Settings, dsn: str) -> None:

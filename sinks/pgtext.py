@@ -19,7 +19,7 @@ from connectors.column_types import Fidelity, carriage
 from schemas.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 DATE_INFINITIES: Final = {2_146_033_979: "infinity", -2_147_472_691: "-infinity"}
 UNAVAILABLE: Final = "__debezium_unavailable_value"
@@ -32,6 +32,7 @@ INSTANT: Final = re.compile(
     re.ASCII,
 )
 TYPE_TEXT: Final = re.compile(r"(?P<head>.*?)\((?P<modifier>[\d, -]+)\)(?P<tail>.*)", re.ASCII | re.DOTALL)
+ELEMENT: Final = re.compile(r'"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^{},"]+)', re.DOTALL)
 INTEGER_BITS: Final = {"smallint": 16, "integer": 32, "bigint": 64}
 BASE: Final = "b"
 
@@ -63,6 +64,20 @@ def column_type(text: str, *, kind: str = BASE) -> ColumnType:
     if name.startswith("interval "):  # `interval day to second` differs in what it keeps, not in its text
         name = "interval"
     return ColumnType(name=name, modifier=modifier, kind=kind, is_array=is_array)
+
+
+def renamed_elements(text: str, labels: Mapping[str, str]) -> str:
+    """Return an array's text with elements renamed, its bounds, nesting and NULLs as they were."""
+    bounds, _, body = text.partition("=") if text.startswith("[") else ("", "", text)
+
+    def renamed(match: re.Match[str]) -> str:
+        if match["plain"] is not None and match["plain"].upper() == "NULL":
+            return match["plain"]
+        element = match["plain"] if match["plain"] is not None else re.sub(r"\\(.)", r"\1", match["quoted"])
+        escaped = labels.get(element, element).replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+
+    return (f"{bounds}=" if bounds else "") + ELEMENT.sub(renamed, body)
 
 
 def to_pg_text(value: Any, target: ColumnType | str) -> str | None:

@@ -14,7 +14,7 @@ import orjson
 
 from schemas.errors import FormatError
 from sinks.cut import Order
-from sinks.pgtext import column_type, to_pg_text
+from sinks.pgtext import column_type, renamed_elements, to_pg_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -199,6 +199,7 @@ class _Step(NamedTuple):
     earlier: str | None
     told: ColumnShape | None
     labels: Mapping[str, str]
+    is_array: bool = False
 
 
 class _Conversion:
@@ -239,18 +240,14 @@ class _Conversion:
             return _Step(column.name, None, self._history.born(self._shape.oid, column.number), {})
         is_same = (then.type, then.kind) == (column.type, column.kind)
         labels = self._history.renamed_labels(then.type.removesuffix("[]"), order) if then.kind == "e" else {}
-        return _Step(column.name, then.name, None if is_same else then, labels)
+        return _Step(column.name, then.name, None if is_same else then, labels, then.type.endswith("[]"))
 
 
 def _converted(value: Any, step: _Step) -> Any:
     if value is None:
         return None
     if step.labels:
-        value = (
-            [step.labels.get(each, each) for each in value]
-            if isinstance(value, list)
-            else step.labels.get(value, value)
-        )
+        value = renamed_elements(value, step.labels) if step.is_array else step.labels.get(value, value)
     if step.told is None:
         return value
     text = to_pg_text(value, column_type(step.told.type, kind=step.told.kind))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import FormatError
-from sinks.pgtext import UNAVAILABLE, ColumnType, column_type, to_pg_text
+from sinks.pgtext import UNAVAILABLE, ColumnType, column_type, renamed_elements, to_pg_text
 
 EPOCH = dt.date(1970, 1, 1)
 
@@ -98,6 +98,20 @@ def test_an_enums_text_is_taken_as_it_is() -> None:
     """Its name tells nothing: the catalog says that it is one."""
     assert to_pg_text("maybe", column_type("public.rsvp", kind="e")) == "maybe"
     assert to_pg_text("{yes,NULL}", column_type("public.rsvp[]", kind="e")) == "{yes,NULL}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{sad,NULL,glad}", '{"moved",NULL,"glad"}'),
+        ('[0:1]={{sad,"a,\\"b"},{"NULL",x}}', '[0:1]={{"moved","a,\\"b"},{"NULL","x"}}'),
+        ('{"sad","\\\\"}', '{"moved","\\\\"}'),
+        ("{}", "{}"),
+    ],
+)
+def test_renamed_labels_are_found_inside_arrays(text: str, expected: str) -> None:
+    """Bounds, nesting, quotes and NULLs stay; a label spelled NULL is no NULL."""
+    assert renamed_elements(text, {"sad": "moved"}) == expected
 
 
 def test_an_error_never_shows_the_value() -> None:
