@@ -99,6 +99,8 @@ def _database(source: PostgresSource) -> dict[str, str]:
         "driver.options": " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items()),
         # In binary form an array's bounds and a float's last digits would be the driver's affair.
         "driver.binaryTransfer": "false",
+        # A copy goes on behind a chunk's last key: sent as varchar, a timestamp's text cannot be compared to one.
+        "driver.stringtype": "unspecified",
         "plugin.name": "pgoutput",
         "slot.name": source.slot,
         # The slot is the only memory of what we have not seen: never drop it in passing.

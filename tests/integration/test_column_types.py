@@ -158,3 +158,39 @@ async def asked(stack: LocalStack) -> dict[str, Fidelity]:
         for table, name, kind_of, kind, checks in rows
     ]
     return {column.name: verdict(column).fidelity for column in found}
+
+
+KEYS = {
+    "uuid": "gen_random_uuid()",
+    "text": "'k,''\" ' || n",
+    "character(4)": "n::text",
+    "numeric": "n + 0.10",
+    "date": "date '0002-12-30 BC' + n * 365",
+    "timestamp": "timestamp '2026-01-01' + n * interval '1 microsecond'",
+    "timestamptz": "timestamptz '2026-01-01' + n * interval '1 microsecond'",
+    "mood": "(enum_range(NULL::mood))[n]",
+    "citext": "'K' || n",
+    "bytea": "decode(lpad(to_hex(n), 2, '0'), 'hex')",
+    "inet": "inet '10.0.0.0' + n",
+}
+"""Types a primary key may have, and an expression for the n-th key."""
+
+
+async def _copied(stack: LocalStack) -> dict[str, int]:
+    tables = [f"keyed{number}" for number in range(len(KEYS))]
+    made = "".join(
+        f"CREATE TABLE {table} (id {type_text} PRIMARY KEY);"
+        f"INSERT INTO {table} SELECT ({key})::{type_text} FROM generate_series(1, 5) AS n;"
+        for table, (type_text, key) in zip(tables, KEYS.items(), strict=True)
+    )
+    async with a_captured_database(stack, TYPES + made, copy_chunk_rows=2) as source:
+        await source.copy(*(f"public.{table}" for table in tables))
+        counts = {}
+        for table, type_text in zip(tables, KEYS, strict=True):
+            counts[type_text] = len({str(each["after"]["id"]) for each in await source.changes(table, 5)})
+        return counts
+
+
+def test_a_table_is_copied_whole_whatever_its_key(stack: LocalStack) -> None:
+    """A copy goes on behind the last key of a chunk: the key's type must bear that."""
+    assert asyncio.run(_copied(stack)) == dict.fromkeys(KEYS, 5)
