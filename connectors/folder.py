@@ -72,12 +72,23 @@ class FolderSettings:
     sweep_every: dt.timedelta = dt.timedelta(seconds=30)
 
 
+_ASK_AGAIN_SECONDS: Final = 1.0
+"""How soon sweeps go on once they may; notices never stopped."""
+
+
 class FolderConnector:
     """Announces what happens in one folder."""
 
     def __init__(
-        self, settings: FolderSettings, *, known: KnownObjects, notices: NoticeLog, now: Callable[[], dt.datetime]
+        self,
+        settings: FolderSettings,
+        *,
+        known: KnownObjects,
+        notices: NoticeLog,
+        now: Callable[[], dt.datetime],
+        may_sweep: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._may_sweep = may_sweep
         self._settings, self._known, self._log, self._now = settings, known, notices, now
         self._root = settings.root.resolve()
         self._unsettled: set[str] = set()
@@ -128,6 +139,9 @@ class FolderConnector:
 
     async def _sweep(self) -> None:
         while True:
+            if not self._may_sweep():
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+                continue
             found = await self.sweep()
             if found:
                 log.info("a sweep found what was not announced", action="folder.swept", count=found)

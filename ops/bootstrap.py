@@ -17,12 +17,14 @@ from schemas.hidden_columns import ColumnAction, HiddenColumn, with_hidden
 from sinks.catalog import Catalog, open_engine
 from sinks.key_wrapping import MasterKeyWrapper, load_master_key
 from sinks.keyring import Keyring
+from sinks.lanes import Grants
 from sinks.late_copies import LateCopies
 from sinks.replicate import Replicator
 from sinks.sink import WindowLimits
 from sinks.stores.filesystem import FilesystemStore
 from sinks.stores.health import StoreHealth
 from sinks.stores.port import Site
+from streams.lanes import Lanes
 from streams.priority import DEFAULT_RULES, LaneRule
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ BULK_NICENESS: Final = 5
 def now() -> dt.datetime:
     """Return the wall clock's present."""
     return dt.datetime.now(dt.UTC)
+
+
+def now_us() -> int:
+    """Return the wall clock's present in microseconds since 1970."""
+    return int(now().timestamp() * 1_000_000)
 
 
 def stack_settings(settings: Settings) -> StackSettings:
@@ -150,6 +157,14 @@ class Archive:
         self.stores = self._open_stores(self.store_threads)
         self.health = StoreHealth(retry_after=settings.store_retry)
         self.late = LateCopies(catalog=self.catalog, now_us=lambda: int(now().timestamp() * 1_000_000))
+        # One way to the stores for both, so that their lanes share it.
+        self.grants = Grants(
+            Lanes(
+                places=settings.archive.transfers_at_once,
+                bytes_per_second=settings.archive.bandwidth_bytes_per_second or None,
+            ),
+            bytes_per_second=settings.archive.bandwidth_bytes_per_second or None,
+        )
         self.replicator = self._replicator(self.stores)
         # Photos and owed copies step back where the processor is short: a row waits for nobody's album.
         self.bulk_cpu, self.bulk_threads = (
@@ -168,7 +183,14 @@ class Archive:
         }
 
     def _replicator(self, stores: dict[str, FilesystemStore]) -> Replicator:
-        return Replicator(stores=stores, sites=self.sites, health=self.health, now=now, late=self.late.arrived)
+        return Replicator(
+            stores=stores,
+            sites=self.sites,
+            health=self.health,
+            now=now,
+            late=self.late.arrived,
+            grants=self.grants,
+        )
 
     def close(self) -> None:
         """Let threads and files go."""

@@ -72,6 +72,7 @@ def main() -> None:
     """Run the command line; the console script's entry."""
     from ops import (  # noqa: F401 - they register their verbs
         cli_archive,
+        cli_controls,
         cli_dead_letters,
         cli_demo,
         cli_doctor,

@@ -72,6 +72,7 @@ def _show(found: dict[str, Any]) -> None:
         for lane in found["lanes"]
     ]
     print_table("lanes", ("lane", "lag", "protected until", "behind s", "verdict"), lanes)
+    _show_controls(found)
     rows = [
         (name, found[name])
         for name in (
@@ -104,6 +105,19 @@ def _show_guard(guard: dict[str, Any] | None) -> None:
     for alarm in guard["alarms"]:
         say(f"{alarm['level']}: {alarm['text']}")
         say(f"  what to do: {alarm['hint']}")
+
+
+def _show_controls(found: dict[str, Any]) -> None:
+    for rule in found["controls"] or ():
+        end = rule["until"] or "it is taken back"
+        say(
+            f"control {rule['rule']}: {rule['order']}, by {rule['by']} since {rule['since']} until {end}: {rule['why']}"
+        )
+    for lane in found["lanes"]:
+        if lane["because"] and lane["is_breached"]:
+            say(f"the {lane['lane']} lane breaks its promise: {lane['because']}")
+    if found["controls_refused"]:
+        say(f"{found['controls_refused']} records of backup.controls cannot be read: wedsync-backup controls show")
 
 
 @app.command()

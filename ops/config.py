@@ -113,9 +113,13 @@ class ArchiveSection(_Section):
 
     `partitions` is the number of each backup topic's partitions, fixed for the life of an archive: one sink
     process gains nothing from more than one, and more sinks than partitions would stand idle.
+    `bandwidth_bytes_per_second` is what all sinks together may send to stores, each copy counted; 0 is no limit.
+    `transfers_at_once` is how many copies one sink has under way. When either is short, the lanes share it 50/30/20.
     """
 
     partitions: Annotated[int, pydantic.Field(ge=1, le=1024)] = 1
+    bandwidth_bytes_per_second: Annotated[int, pydantic.Field(ge=0)] = 0
+    transfers_at_once: Annotated[int, pydantic.Field(ge=6, le=256)] = 12
     checkpoint_seconds: _Seconds = 2.0
     store_retry_seconds: _Seconds = 5.0
     windows: WindowsSection = WindowsSection()

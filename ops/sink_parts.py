@@ -13,13 +13,16 @@ import sqlalchemy as sa
 from ops import bootstrap
 from ops.dead_letters import LetterReader
 from ops.restoring import history_of
-from ops.status import log_ends
+from ops.status import group_size, log_ends
 from ops.worker_metrics import SinkMetrics, make
 from schemas import metrics
+from schemas.backup import Priority
 from schemas.errors import WedSyncError
+from schemas.work import STREAMS
 from sinks.blobs import BlobSink
 from sinks.catalog_tables import GAPS, OBJECTS, PACKS
 from sinks.checkpoint import CheckpointWriter
+from sinks.controls import ControlsFollower
 from sinks.owed import OwedCopies
 from sinks.promotion import Promotions
 from sinks.protect import Protector
@@ -29,22 +32,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ops.config import Settings
-    from schemas.backup import Priority
     from sinks.protect import Protected
     from streams.app import Companion
 
 _GAUGES_EVERY_SECONDS: Final = 2.0
 _LAG_EVERY_SECONDS: Final = 5.0
+_SINKS_EVERY_SECONDS: Final = 5.0
+_FINISH_SECONDS: Final = 10.0
 
 
 class SinkParts:
     """All that runs in a sink worker."""
 
-    def __init__(self, settings: Settings, *, brokers: str, topic_ids: Mapping[str, str]) -> None:
-        self._settings, self._brokers = settings, brokers
+    def __init__(self, settings: Settings, *, brokers: str, group: str, topic_ids: Mapping[str, str]) -> None:
+        self._settings, self._brokers, self._group = settings, brokers, group
         archive = self.archive = bootstrap.Archive(settings)
         self.registry = bootstrap.registry(settings)
         self._metrics = SinkMetrics()
+        self.controls = ControlsFollower(
+            {"bootstrap.servers": brokers}, now_us=bootstrap.now_us, obey=archive.grants.obey
+        )
+        archive.grants.on_change(self._rules_changed)
         shared = {
             "catalog": archive.catalog,
             "keyring": archive.keyring,
@@ -86,12 +94,21 @@ class SinkParts:
         )
         every = functools.partial(checkpoints.run, every_seconds=settings.archive.checkpoint_seconds)
         self.companions: list[Companion] = [self.blobs.run, owed.run, every, promotions.run]
-        self.companions += [self._observe, self._observe_lag]
+        self.companions += [self.controls.run, self._observe, self._observe_lag, self._observe_sinks]
+
+    def read_controls(self) -> None:
+        """Begin by the rules that hold now; blocks until they are known."""
+        self.archive.grants.begin(self.controls.catch_up())
 
     async def finish(self) -> None:
         """Write a last checkpoint: how far the idle partitions came stands nowhere else."""
-        with contextlib.suppress(WedSyncError):  # The stores may be the reason for stopping.
-            await self._checkpoints.write()
+        # The stores may be the reason for stopping, or an operator who has stopped everything.
+        with contextlib.suppress(WedSyncError, TimeoutError):
+            async with asyncio.timeout(_FINISH_SECONDS):
+                await self._checkpoints.write()
+
+    def _rules_changed(self) -> None:
+        self.blobs.wake()
 
     def _window_protected(self, lane: Priority, protected: Protected) -> None:
         self._metrics.window_protected(lane, protected)
@@ -122,6 +139,26 @@ class SinkParts:
             for topic, number in ends:
                 lag.labels(topic, number).set(max(0, ends[topic, number] - marks.get((topic, number), 0)))
             await asyncio.sleep(_LAG_EVERY_SECONDS)
+
+    async def _observe_sinks(self) -> None:
+        """Share the bandwidth with whoever else is in the group."""
+        alive, waiting, granted = (
+            make(metrics.SINKS_ALIVE),
+            make(metrics.TRANSFERS_WAITING),
+            make(metrics.GRANTED_BYTES),
+        )
+        refused, grants = make(metrics.CONTROLS_REFUSED), self.archive.grants
+        refused.set_function(lambda: self.controls.board.refused)
+        for lane in Priority:
+            waiting.labels(lane.value).set_function(functools.partial(grants.waiting, lane))
+        for stream in STREAMS:
+            granted.labels(*stream).set_function(functools.partial(grants.granted_bytes.__getitem__, stream))
+        while True:
+            sinks = await asyncio.to_thread(group_size, self._brokers, self._group)
+            if sinks:  # Kafka does not always answer, and a sink that has not joined yet is one all the same.
+                grants.share_among(sinks)
+                alive.set(sinks)
+            await asyncio.sleep(_SINKS_EVERY_SECONDS)
 
     async def _scalar(self, statement: sa.Select[int]) -> int:
         return await self.archive.catalog.run(lambda connection: connection.execute(statement).scalar_one())

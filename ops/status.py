@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from ops import bootstrap
+from ops import bootstrap, controlling
 from ops.guard import read_report
 from ops.stack import control
 from schemas.backup import COPIES_PROTECTED, SERVICE_LEVELS, UNREAD, Priority
-from schemas.errors import WedSyncError
+from schemas.controls import strictest
+from schemas.errors import TransientError, WedSyncError
 from schemas.topics import backup_topic
+from schemas.work import Stream, Work
 from sinks import promotion_rows
 from sinks.catalog import open_engine
 from sinks.catalog_tables import CAPTURE_GAPS, COPIES, FRAMES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
 
 if TYPE_CHECKING:
     from ops.config import Settings
+    from ops.stack.state import StackState
+    from schemas.controls import Control
 
 _KAFKA_SECONDS: Final = 5.0
 _MICRO: Final = 1_000_000
@@ -35,6 +40,7 @@ async def observe(settings: Settings) -> dict[str, Any]:
     state = await control.status(bootstrap.stack_settings(settings))
     engine = open_engine(settings.catalog_file, must_exist=True)
     ends = {}
+    rules, refused = await _rules(state)
     if state is not None:
         partitions = settings.archive.partitions
         ends = await asyncio.to_thread(log_ends, state.ports.bootstrap_servers, partitions)
@@ -46,7 +52,9 @@ async def observe(settings: Settings) -> dict[str, Any]:
                 for name, part in (state.parts.items() if state else ())
             ],
             "guard": read_report(settings, bootstrap.now()),
-            "lanes": [_lane(connection, lane, ends) for lane in Priority],
+            "lanes": [_lane(connection, lane, ends, rules or []) for lane in Priority],
+            "controls": None if rules is None else controlling.told(rules, now_us=bootstrap.now_us()),
+            "controls_refused": refused,
             "promotions": promotion_rows.summary(connection),
             **archive_counts(connection),
         }
@@ -62,6 +70,16 @@ async def unresolved_letters(settings: Settings) -> int | None:
         return len(await dead_letters.listed(settings))
     except WedSyncError:  # Without key or stores everything else is still worth knowing.
         return None
+
+
+async def _rules(state: StackState | None) -> tuple[list[Control] | None, int]:
+    """Return an operator's rules, or None when nobody can be asked."""
+    if state is None:
+        return None, 0
+    try:
+        return await controlling.read(state.ports.bootstrap_servers)
+    except TransientError:
+        return None, 0
 
 
 def archive_counts(connection: sa.Connection) -> dict[str, int]:
@@ -84,7 +102,9 @@ def archive_counts(connection: sa.Connection) -> dict[str, int]:
     return {name: int(connection.execute(statement).scalar_one()) for name, statement in statements.items()}
 
 
-def _lane(connection: sa.Connection, lane: Priority, ends: dict[tuple[str, int], int]) -> dict[str, Any]:
+def _lane(
+    connection: sa.Connection, lane: Priority, ends: dict[tuple[str, int], int], rules: list[Control]
+) -> dict[str, Any]:
     """Return one lane of the newest epoch: what an earlier Kafka left behind is over and cannot lag."""
     topic = backup_topic(lane)
     newest = sa.select(sa.func.max(FRONTIERS.c.epoch)).where(FRONTIERS.c.lsn > 0).scalar_subquery()
@@ -106,8 +126,21 @@ def _lane(connection: sa.Connection, lane: Priority, ends: dict[tuple[str, int],
         "lag_messages": lag if ends else None,
         "protected_until": until.isoformat(timespec="milliseconds") if until else None,
         "behind_seconds": round(behind, 3) if behind is not None else None,
-        "verdict": verdict(lane, behind, lag if ends else None),
+        **_judged(lane, behind, lag if ends else None, rules),
     }
+
+
+def _judged(
+    lane: Priority, behind_seconds: float | None, lag_messages: int | None, rules: list[Control]
+) -> dict[str, Any]:
+    """Return the verdict and what an operator has to do with it; whatever was ordered, a broken promise is told."""
+    promised = SERVICE_LEVELS[lane].durable_within.total_seconds()
+    is_breached = behind_seconds is None or behind_seconds > promised
+    found = {"verdict": verdict(lane, behind_seconds, lag_messages), "is_breached": is_breached, "because": ""}
+    rule = strictest(rules, Stream(lane, Work.LOG), now_us=bootstrap.now_us())
+    if rule is not None:
+        found |= {"verdict": "stopped" if rule.is_emergency else "paused", "because": controlling.sentence(rule)}
+    return found
 
 
 def verdict(lane: Priority, behind_seconds: float | None, lag_messages: int | None) -> str:
@@ -120,6 +153,17 @@ def verdict(lane: Priority, behind_seconds: float | None, lag_messages: int | No
     if behind_seconds <= promised:
         return "ok"
     return "slow" if behind_seconds <= 2 * promised else "stalled"
+
+
+def group_size(brokers: str, group: str) -> int:
+    """Return how many members a consumer group has; 0 when Kafka does not say. Blocks."""
+    # Kept in a name: the answer never comes when the client is collected first.
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 3})
+    try:
+        futures = admin.describe_consumer_groups([group], request_timeout=_KAFKA_SECONDS)
+        return len(futures[group].result(_KAFKA_SECONDS).members)
+    except (KafkaException, TimeoutError):
+        return 0
 
 
 def log_ends(brokers: str, partitions: int) -> dict[tuple[str, int], int]:

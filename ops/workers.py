@@ -89,7 +89,8 @@ def run_sink(settings: Settings, brokers: str) -> None:
         return {topic: _in_names(await topic_id(brokers, topic)) for topic in BACKUP_TOPICS}
 
     topic_ids = asyncio.run(find_ids())
-    parts = SinkParts(settings, brokers=brokers, topic_ids=topic_ids)
+    parts = SinkParts(settings, brokers=brokers, group=SINK_GROUP, topic_ids=topic_ids)
+    parts.read_controls()
     serve("sink", settings.state_dir / "run")
     _set_loop()
     worker = sink_worker(
@@ -114,8 +115,15 @@ def run_folder(settings: Settings, brokers: str) -> None:
     from connectors.known_objects import SqliteKnownObjects  # noqa: PLC0415
     from ops.notice_log import KafkaNoticeLog, newest_epoch_topic  # noqa: PLC0415
     from ops.worker_metrics import Gauges, serve  # noqa: PLC0415
+    from schemas.backup import Priority  # noqa: PLC0415
+    from schemas.controls import strictest  # noqa: PLC0415
+    from schemas.work import Stream, Work  # noqa: PLC0415
+    from sinks.controls import ControlsFollower  # noqa: PLC0415
     from streams.produce import KafkaProducer  # noqa: PLC0415
 
+    sweeps = Stream(Priority.STANDARD, Work.SWEEP)
+    controls = ControlsFollower({"bootstrap.servers": brokers}, now_us=bootstrap.now_us)
+    controls.catch_up()
     topic = newest_epoch_topic(brokers, settings.objects.bucket)
     folder = settings.state_dir / "connectors"
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,10 +139,24 @@ def run_folder(settings: Settings, brokers: str) -> None:
         known=SqliteKnownObjects(folder / f"{settings.objects.bucket}.e{epoch}.db"),
         notices=KafkaNoticeLog(KafkaProducer({"bootstrap.servers": brokers}), topic),
         now=bootstrap.now,
+        may_sweep=lambda: strictest(controls.board.rules, sweeps, now_us=bootstrap.now_us()) is None,
     )
     Gauges({metrics.ANNOUNCED: lambda: connector.announced})
     serve("folder", settings.state_dir / "run")
-    asyncio.run(_until_signal(connector.run()))
+    asyncio.run(_until_signal(_together(connector.run(), controls.run())))
+
+
+async def _together(*works: Any) -> None:
+    """Run until the first of them ends, and end as it did."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def run_api(settings: Settings, brokers: str) -> None:

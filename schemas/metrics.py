@@ -61,6 +61,14 @@ GUARD_ALARMS: Final = Metric("wedsync_guard_alarms", "gauge", "alarms of the gua
 GUARD_CRITICAL: Final = Metric("wedsync_guard_critical_alarms", "gauge", "of these, the critical ones")
 EPOCHS_BEGUN: Final = Metric("wedsync_guard_epochs", "gauge", "new epochs the guard has begun since it started")
 TASKS_RESTARTED: Final = Metric("wedsync_guard_restarts", "gauge", "failed tasks the guard has started again")
+GRANTED_BYTES: Final = Metric(
+    "wedsync_granted_bytes", "gauge", "bytes the lanes let pass to stores since the sink began", ("lane", "work")
+)
+TRANSFERS_WAITING: Final = Metric("wedsync_transfers_waiting", "gauge", "copies that wait for their turn", ("lane",))
+CONTROLS_REFUSED: Final = Metric(
+    "wedsync_controls_refused", "gauge", "records of backup.controls that could not be read since the sink began"
+)
+SINKS_ALIVE: Final = Metric("wedsync_sinks_alive", "gauge", "sinks that share the bandwidth")
 ROUTED: Final = Metric("wedsync_routed_records", "gauge", "records produced to backup topics since the router began")
 DEAD_LETTERS: Final = Metric("wedsync_dead_letters", "gauge", "records that became dead letters since the router began")
 LETTERS_UNRESOLVED: Final = Metric(

@@ -71,6 +71,10 @@ class Grants:
         """Call this whenever other rules hold."""
         self._changed = call
 
+    def begin(self, limits: Iterable[Limit]) -> None:
+        """Follow these rules from the first transfer on; before the loop runs."""
+        self._lanes.obey(limits, now=0.0)
+
     def obey(self, limits: Iterable[Limit]) -> None:
         """Follow these rules from now on, and no others; call it in the loop's thread."""
         self._lanes.obey(limits, now=_now())
