@@ -10,7 +10,7 @@ from ops.reference import REFERENCE, render_reference
 
 README: Final = Path(__file__).parents[2] / "README.md"
 VERB: Final = re.compile(r"^\| `([a-z -]+)` \|", re.MULTILINE)
-NAMED: Final = re.compile(r"wedsync-backup ((?:keys|catalog|clients|dead-letters) [a-z]+|[a-z]+)")
+NAMED: Final = re.compile(r"wedsync-backup ((?:keys|catalog|clients|controls|dead-letters) [a-z]+|[a-z]+)")
 
 
 def test_the_reference_is_up_to_date() -> None:
