@@ -49,7 +49,7 @@ async def fly(settings: Settings, dsn: str, epoch: int) -> None:
             if time.monotonic() > deadline:
                 raise TransientError(
                     f"a canary reached {passed} of {partitions} partitions in {_WITHIN_SECONDS:.0f} s",
-                    hint="see router.log and sink.log below the state folder",
+                    hint="wedsync-backup controls show; else see router.log and sink.log below the state folder",
                 )
             await asyncio.sleep(_POLL_SECONDS)
     finally:
