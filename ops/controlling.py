@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ops import bootstrap
 from schemas import controls
-from schemas.errors import FormatError
+from schemas.errors import ConfigError, FormatError
 from schemas.topics import CONTROLS
-from schemas.work import Mode
+from schemas.work import Mode, Work
 from sinks.controls import ControlsFollower
 from streams.produce import KafkaProducer
 from streams.records import Outgoing
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from schemas.controls import Control
 
+_NOBODY_DOES: Final = frozenset({Work.SNAPSHOT, Work.SCRUB, Work.MIGRATION})
+"""Kinds of work no worker follows a rule for: Debezium copies tables by signals, and the others are not there yet."""
 _MICRO: Final = 1_000_000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
@@ -50,11 +52,20 @@ async def publish(brokers: str, rules: Iterable[Control]) -> None:
     rules = list(rules)
     for rule in rules:
         controls.check(rule)
+        _refuse_unheard(rule)
     producer = KafkaProducer({"bootstrap.servers": brokers})
     try:
         await producer.deliver([Outgoing(CONTROLS, 0, *controls.encode(rule)) for rule in rules])
     finally:
         await asyncio.to_thread(producer.close)
+
+
+def _refuse_unheard(rule: Control) -> None:
+    if rule.is_restricting and rule.works and rule.works <= _NOBODY_DOES:
+        raise ConfigError(
+            f"nobody would follow a rule for {' and '.join(sorted(rule.works))}",
+            hint="table copies are paused by a signal to Debezium; scrubs and migrations are not there yet",
+        )
 
 
 def released(rules: Iterable[Control], *, by: str, why: str, made_us: int) -> list[Control]:
