@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pathlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -147,5 +148,5 @@ async def _largest(platform: Platform) -> int:
     assert state is not None
     processes = [state.parts[name].process for name in ("router", "sink", "folder")]
     pids = [process.pid for process in processes if process is not None]
-    statuses = [open(f"/proc/{pid}/status").read() for pid in pids]  # noqa: ASYNC230, PTH123, SIM115
+    statuses = [pathlib.Path(f"/proc/{pid}/status").read_text() for pid in pids]  # noqa: ASYNC240
     return max(int(text.split("VmRSS:")[1].split()[0]) * 1024 for text in statuses)
