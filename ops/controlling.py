@@ -64,7 +64,7 @@ def _refuse_unheard(rule: Control) -> None:
     if rule.is_restricting and rule.works and rule.works <= _NOBODY_DOES:
         raise ConfigError(
             f"nobody would follow a rule for {' and '.join(sorted(rule.works))}",
-            hint="table copies are paused by a signal to Debezium; scrubs and migrations are not there yet",
+            hint="table copies: wedsync-backup snapshot pause; scrubs and migrations are not there yet",
         )
 
 
