@@ -119,7 +119,7 @@ async def test_a_rule_ends_by_itself(platform: Platform) -> None:
     """Nobody has to remember it; objects of standard weddings wait until then."""
     await order(platform, a_rule(works=frozenset({Work.BLOB}), until_us=bootstrap.now_us() + 4_000_000))
     began = time.monotonic()
-    await platform.load(changes=200, photos=2)
+    await platform.load(changes=CHANGES, photos=2)
     await platform.everything_protected()
 
     assert time.monotonic() - began < 60
