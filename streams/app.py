@@ -20,7 +20,7 @@ from streams.schema_registry import unframing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from streams.intake import Watermarks
+    from streams.intake import Outrun, Watermarks
     from streams.records import RecordBatch
     from streams.router import Router
     from streams.schema_registry import Registry
@@ -44,11 +44,13 @@ def batch_worker(
     companions: Sequence[Companion] = (),
     finish: Callable[[], Awaitable[None]] | None = None,
     consumer: Mapping[str, Any] | None = None,
+    outrun: Outrun | None = None,
     scratch: pathlib.Path | None = None,
 ) -> faust.Worker:
     """Return a worker that hands every batch of `topics` to `handle`, one at a time and in order.
 
-    `name` is the consumer group. `finish` runs when the worker stops in order, after the last batch.
+    `name` is the consumer group; `outrun` is asked where to go on when records are gone, without it that is the
+    worker's end. `finish` runs when the worker stops in order, after the last batch.
     """
     # Faust's web views have no login, so they stay off; its own group carries no topic of ours.
     app = faust.App(
@@ -66,6 +68,7 @@ def batch_worker(
         watermarks=watermarks,
         consumer_settings={"bootstrap.servers": brokers, "group.id": name, **(consumer or {})},
         topics=topics,
+        outrun=outrun,
     )
 
     @app.agent(channel, name=f"{name}-batches", concurrency=1, supervisor_strategy=CrashingSupervisor)  # type: ignore[untyped-decorator]
@@ -117,5 +120,6 @@ def router_worker(
         topics=topics,
         handle=unframing(router.route, registry),
         watermarks=router,
+        outrun=router.outrun,
         companions=[router.announce_for_ever, *companions],
     )

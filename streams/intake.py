@@ -13,7 +13,7 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import confluent_kafka
 import structlog
@@ -27,7 +27,7 @@ from schemas.topics import RECORD_BYTES_MAX
 from streams.records import Headers, Record, RecordBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +36,7 @@ _QUEUED_BATCHES_MAX: Final = 4
 _POLL_SECONDS: Final = 0.05
 _LINGER_SECONDS: Final = 0.002
 _HANDOVER_SECONDS: Final = 60.0
+_WATERMARKS_SECONDS: Final = 10.0
 _COMMIT_EVERY_SECONDS: Final = 1.0
 
 Partition = tuple[str, int]
@@ -59,6 +60,10 @@ class Watermarks(Protocol):
     def full(self) -> frozenset[Partition]:
         """Return the partitions that shall not be read on for now; called from the intake's thread."""
         ...
+
+
+Outrun: TypeAlias = "Callable[[Partition, int, int, int], Awaitable[int | None]]"
+"""Told (partition, wanted, first there, end): where to go on although records are gone, or None: read it no more."""
 
 
 class BatchChannel(Channel[RecordBatch]):  # type: ignore[misc]
@@ -96,8 +101,10 @@ class Intake(Service):  # type: ignore[misc]
         watermarks: Watermarks,
         consumer_settings: Mapping[str, Any],
         topics: Sequence[str],
+        outrun: Outrun | None = None,
     ) -> None:
         super().__init__()
+        self._outrun = outrun
         self._channel = channel
         self._watermarks = watermarks
         self._settings = consumer_settings
@@ -184,11 +191,23 @@ class Intake(Service):  # type: ignore[misc]
         begin = self._in_loop(self._watermarks.assigned(sorted(self._owned))) or {}
         for each in partitions:
             each.offset = begin.get((each.topic, each.partition), confluent_kafka.OFFSET_BEGINNING)
+        partitions = [each for each in partitions if self._is_there(consumer, each)]
         consumer.assign(partitions)
         # A new assignment is read from its beginning; the client may remember what was paused in the last one.
         consumer.resume(partitions)
         self._paused = frozenset()
         log.info("partitions assigned", action="intake.assigned", count=len(partitions), generation=self._generation)
+
+    def _is_there(self, consumer: Any, wanted: Any) -> bool:
+        """Return whether a partition can be read; what is wanted and gone is filed, and read on if it may be."""
+        if self._outrun is None or wanted.offset < 0:
+            return True
+        first, end = consumer.get_watermark_offsets(wanted, timeout=_WATERMARKS_SECONDS, cached=False)
+        if first <= wanted.offset <= end:
+            return True
+        begin = self._in_loop(self._outrun((wanted.topic, wanted.partition), wanted.offset, first, end))
+        wanted.offset = wanted.offset if begin is None else begin
+        return begin is not None
 
     def _on_revoke(self, _consumer: Any, partitions: list[Any]) -> None:
         gone = [(each.topic, each.partition) for each in partitions]

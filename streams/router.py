@@ -16,6 +16,7 @@ from streams.destinations import Destinations
 from streams.priority import DEFAULT_RULES
 from streams.records import Outgoing
 from streams.routing import SourceRouting
+from streams.witness import Hole
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -159,6 +160,27 @@ class Router:
         for topic, _ in partitions:
             self._routing(*parse_capture_topic(topic), topic)
         return await self.next_offsets()
+
+    async def outrun(self, at: Partition, wanted: int, first: int, end: int) -> int | None:
+        """File that records of a log are gone before they were routed, and return where to go on.
+
+        Retention outran the router, or the broker lost the end of the topic: then its offsets would be given out
+        again, and this log is over. Either way its frontier stands still, and a new epoch is due.
+        """
+        source, epoch = parse_capture_topic(at[0])
+        what = f"the log has a hole: records {wanted} to {first - 1} are gone from Kafka before they were routed"
+        if wanted > end:
+            what = f"the log has a hole: Kafka lost records {end} to {wanted - 1} of it"
+        async with self._one_at_a_time:
+            progress = self._state.progress(source, epoch)
+            assert progress is not None, "what was wanted was remembered"
+            found_us = int(self._now().timestamp() * 1_000_000)
+            hole = Hole(source, epoch, wanted, progress.whole_lsn, progress.committed_us, found_us, what)
+            with self._state.one_batch():
+                self._state.witness.file_hole(hole)
+                if wanted < first:
+                    self._state.advance(source, epoch, next_offset=first, committed_us=progress.committed_us)
+        return first if wanted < first else None
 
     async def revoked(self, partitions: Sequence[Partition]) -> None:
         """Wait for the batch in flight: what comes later of these partitions is routed by another."""

@@ -31,6 +31,7 @@ class Receiver:
         self.offsets: dict[Partition, list[int]] = collections.defaultdict(list)
         self.full_ones: frozenset[Partition] = frozenset()
         self.fills_up_at: dict[Partition, int] = {}
+        self.begin = {CRITICAL: 0, STANDARD: 0}
         self._changed = asyncio.Condition()
 
     async def put(self, batch: RecordBatch) -> None:
@@ -49,7 +50,7 @@ class Receiver:
 
     async def assigned(self, _partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """See `Watermarks.assigned`."""
-        return {CRITICAL: 0, STANDARD: 0}
+        return self.begin
 
     async def revoked(self, partitions: Sequence[Partition]) -> None:
         """See `Watermarks.revoked`."""
@@ -64,7 +65,7 @@ class Receiver:
 
 
 @contextlib.asynccontextmanager
-async def an_intake(receiver: Receiver) -> AsyncIterator[confluent_kafka.Producer]:
+async def an_intake(receiver: Receiver, **more: Any) -> AsyncIterator[confluent_kafka.Producer]:
     """Run an intake over both topics, and yield a producer to them; the cluster lives in the producer."""
     producer = confluent_kafka.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "unused"})
     (broker,) = producer.list_topics(timeout=5).brokers.values()
@@ -77,6 +78,7 @@ async def an_intake(receiver: Receiver) -> AsyncIterator[confluent_kafka.Produce
         watermarks=receiver,
         consumer_settings={"bootstrap.servers": f"{broker.host}:{broker.port}", "group.id": "g"},
         topics=[CRITICAL[0], STANDARD[0]],
+        **more,
     )
     await intake.start()
     try:
@@ -103,6 +105,23 @@ async def test_critical_passes_by_a_lane_that_is_full_and_nothing_of_that_is_los
         await receiver.has(STANDARD, BACKLOG + 1)
 
     assert receiver.offsets[STANDARD] == list(range(BACKLOG + 1))
+
+
+async def test_records_that_are_gone_are_told_of_and_the_rest_is_read() -> None:
+    """Whoever owns the offsets files the hole and says where to go on."""
+    receiver = Receiver()
+    told: list[tuple[Partition, int, int, int]] = []
+    receiver.begin = {CRITICAL: 7, STANDARD: 0}
+
+    async def outrun(at: Partition, wanted: int, first: int, end: int) -> int | None:
+        told.append((at, wanted, first, end))
+        return 0
+
+    async with an_intake(receiver, outrun=outrun):
+        await receiver.has(CRITICAL, 1)
+        await receiver.has(STANDARD, 1)
+
+    assert told == [(CRITICAL, 7, 0, 1)]
 
 
 async def test_a_batch_from_before_a_rebalance_is_not_current_any_more() -> None:

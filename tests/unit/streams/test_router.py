@@ -393,3 +393,22 @@ async def test_a_router_begins_where_its_memory_stands(rig: Rig) -> None:
 
     assert await rig.router.assigned([(CAPTURE, 0)]) == {(CAPTURE, 0): 1}
     assert await rig.router.route(a_batch(CAPTURE, [a_row("public.guests", after=GUEST)])) == 0
+
+
+async def test_a_log_that_retention_has_outrun_goes_on_behind_the_hole(rig: Rig) -> None:
+    """What is gone is filed, what is there is protected, and the frontier stands still."""
+    await rig.router.assigned([(CAPTURE, 0)])
+    await rig.route(a_row("public.guests", after=GUEST, order=1))
+
+    assert await rig.router.outrun((CAPTURE, 0), 1, 5, 9) == 5
+    assert await rig.router.next_offsets() == {(CAPTURE, 0): 5}
+    assert (rig.router.holes, await rig.router.announce_frontiers()) == (1, 0)
+
+
+async def test_a_log_whose_end_was_lost_is_not_read_on(rig: Rig) -> None:
+    """Its offsets would be given out again, for other records."""
+    await rig.router.assigned([(CAPTURE, 0)])
+    await rig.route(a_row("public.guests", after=GUEST, order=1))
+
+    assert await rig.router.outrun((CAPTURE, 0), 1, 0, 0) is None
+    assert rig.router.holes == 1
