@@ -113,7 +113,9 @@ async def begin(settings: Settings, where: Where, *, reason: str, newest: int, l
             there = (await asyncio.to_thread(bringup.newest_epochs, where.brokers)).get(PLATFORM_SOURCE, 0)
             if there > newest:
                 return there
-            intent = _intend(settings, newest, reason, loses=loses)
+            # Whoever asks may not know what was seen: it is why the log ends, and a gap.
+            broken = read_broken(settings, newest)
+            intent = _intend(settings, newest, broken or reason, loses=loses or broken is not None)
         return await _complete(settings, where, intent)
 
 
