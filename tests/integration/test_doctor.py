@@ -24,7 +24,6 @@ HARM = {
     "keys": "CREATE TABLE keyless (a int)",
     "unlogged": "CREATE UNLOGGED TABLE cache (id int PRIMARY KEY)",
     "large_objects": "SELECT lo_create(0)",
-    "replica_identity": "ALTER TABLE guests REPLICA IDENTITY DEFAULT",
 }
 
 
