@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
 
 from confluent_kafka.admin import AdminClient
 
 from connectors.storage import encode_notice
-from schemas.errors import ConfigError, FormatError
+from schemas.errors import ConfigError, FormatError, TransientError
 from schemas.topics import parse_capture_topic
 from streams.objects import UNREADABLE
+from streams.produce import BatchProducer
 from streams.records import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from connectors.channels.port import Message
     from connectors.storage import ObjectNotice
-    from streams.produce import BatchProducer
 
 _TIMEOUT_SECONDS: Final = 15.0
+
+
+class RenewedProducer:
+    """A `BatchProducer` that begins anew after a failure: one that failed once never delivers again.
+
+    What the failed one may still have written comes a second time, which every reader of notices bears.
+    """
+
+    def __init__(self, make: Callable[[], ClosableProducer]) -> None:
+        self._make = make
+        self._producer: ClosableProducer | None = None
+
+    async def deliver(self, records: Sequence[Outgoing]) -> None:
+        """See `BatchProducer.deliver`."""
+        if self._producer is None:
+            self._producer = self._make()
+        try:
+            await self._producer.deliver(records)
+        except TransientError:
+            failed, self._producer = self._producer, None
+            await asyncio.to_thread(failed.close)
+            raise
+
+
+class ClosableProducer(BatchProducer, Protocol):
+    """A producer that holds a thread and connections."""
+
+    def close(self) -> None:
+        """Let them go, within a bounded time."""
+        ...
 
 
 class KafkaNoticeLog:

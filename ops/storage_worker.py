@@ -12,7 +12,7 @@ from connectors.announced import Announced
 from connectors.bucket import BucketConnector, BucketSettings
 from connectors.storage import wedding_of_key
 from ops import bootstrap, bootstrap_buckets
-from ops.notice_log import KafkaDeadLetters, KafkaNoticeLog, newest_epoch_topic
+from ops.notice_log import KafkaDeadLetters, KafkaNoticeLog, RenewedProducer, newest_epoch_topic
 from ops.worker_metrics import make
 from schemas import metrics
 from schemas.errors import ConfigError
@@ -65,12 +65,12 @@ class StorageWorker:
             await asyncio.sleep(_REFUSED_SECONDS)
 
     async def _run(self, section: BucketSection) -> None:
-        """Run one bucket's connector; a producer of its own, for whose failure nobody else begins again."""
+        """Run one bucket's connector, until the bucket or its channel refuses us."""
         topic = await asyncio.to_thread(newest_epoch_topic, self._brokers, section.name)
         _, epoch = parse_capture_topic(topic)
         folder = self._settings.state_dir / "connectors"
         folder.mkdir(parents=True, exist_ok=True)
-        producer = KafkaProducer({"bootstrap.servers": self._brokers})
+        producer = RenewedProducer(lambda: KafkaProducer({"bootstrap.servers": self._brokers}))
         channel = bootstrap_buckets.channel(section, brokers=self._brokers)
         mapping = bootstrap.mapping(self._settings)
         connector = BucketConnector(
