@@ -130,12 +130,18 @@ async def with_buckets(platform: Platform, *buckets: str) -> Platform:
 
 
 @contextlib.asynccontextmanager
-async def a_platform(**given: Any) -> AsyncIterator[Platform]:
-    """Bring a platform up on free ports, with these settings, and leave neither a process nor a file of it."""
+async def a_platform(toml: str = "", **given: Any) -> AsyncIterator[Platform]:
+    """Bring a platform up on free ports, with these settings, and leave neither a process nor a file of it.
+
+    What the workers shall know too stands in `toml`.
+    """
     folder = a_stack_folder()
-    settings = Settings(state_dir=folder, **given)
+    config = folder / "wedsync.toml" if toml else None
+    if config is not None:
+        config.write_text(toml, encoding="utf-8")
+    settings = load_settings(config, state_dir=folder, **given) if config else Settings(state_dir=folder, **given)
     try:
-        running = await bringup.bring_up(settings, is_tied=True)
+        running = await bringup.bring_up(settings, config=config, is_tied=True)
         yield Platform(settings=settings, running=running)
     finally:
         await control.down(bootstrap.stack_settings(settings))
