@@ -15,13 +15,15 @@ import confluent_kafka
 import structlog
 
 from schemas import codec
-from schemas.errors import FormatError, TransientError
+from schemas.errors import FormatError
 from schemas.topics import CONTROLS
-from streams.intake import consumer_settings
+from streams.intake import consumer_settings, group
 from streams.records import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+
+    from streams.records import Record
 
 log = structlog.get_logger(__name__)
 
@@ -83,20 +85,17 @@ class UrgencyFollower:
         consumer.assign([confluent_kafka.TopicPartition(CONTROLS, 0, confluent_kafka.OFFSET_BEGINNING)])
         try:
             while True:
-                for message in await loop.run_in_executor(self._thread, consumer.consume, _RECORDS_MAX, _POLL_SECONDS):
-                    await self._take(message)
+                messages = await loop.run_in_executor(self._thread, consumer.consume, _RECORDS_MAX, _POLL_SECONDS)
+                for batch in group(messages, generation=0):
+                    for record in batch.records:
+                        await self._take(record)
         finally:
             self._thread.submit(consumer.close)
             self._thread.shutdown(wait=False)
 
-    async def _take(self, message: Any) -> None:
-        error = message.error()
-        if error is not None:
-            if error.retriable() or error.code() == confluent_kafka.KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
-                return
-            raise TransientError(f"{CONTROLS} cannot be read: {error.str()}", hint="is the broker up?")
+    async def _take(self, record: Record) -> None:
         try:
-            found = asked(message.key(), message.value())
+            found = asked(record.key, record.value)
         except FormatError as refused:
             log.warning("a request is refused", action="urgency.refused", reason=str(refused), hint=refused.hint)
             return
