@@ -4,10 +4,10 @@
 BIN := .venv/bin
 NAME ?= rpo
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test checks emulators integration lint bench soak down clean
+.PHONY: help setup demo test checks emulators integration lint bench soak oracle down clean
 
 help:
-	@echo "make demo | test | lint | bench NAME=rpo | soak | down | clean"
+	@echo "make demo | test | lint | bench NAME=rpo | soak | oracle | down | clean"
 
 setup:
 	@ops/setup.sh
@@ -40,6 +40,10 @@ bench: setup
 soak: setup
 	@FUZZ=$(or $(FUZZ),100000) $(BIN)/pytest -s tests/fuzz
 	@HISTORIES=$(or $(HISTORIES),10000) $(BIN)/pytest -s -m simulation tests/simulation/test_histories.py
+
+# Random histories against Postgres' own recovery: hours. SEED=n plays one of them again.
+oracle: setup
+	@ROUNDS=$(or $(ROUNDS),100) $(BIN)/pytest -s -m integration tests/oracle
 
 down: setup
 	@$(BIN)/wedsync-backup down

@@ -156,9 +156,12 @@ class Router:
 
     async def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Return where to begin: see `streams.intake.Watermarks`."""
-        self._assigned = set(partitions)
-        for topic, _ in partitions:
-            self._routing(*parse_capture_topic(topic), topic)
+        async with self._one_at_a_time:
+            # Another router may have written since we last did: what is remembered here may be another day's.
+            self._state.reread()
+            self._assigned = set(partitions)
+            for topic, _ in partitions:
+                self._routing(*parse_capture_topic(topic), topic)
         return await self.next_offsets()
 
     async def outrun(self, at: Partition, wanted: int, first: int, end: int) -> int | None:

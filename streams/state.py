@@ -102,6 +102,10 @@ class RouterState:
             self._forget_cached()
             raise
 
+    def reread(self) -> None:
+        """Forget what is cached, between two batches: somebody else may have written the file."""
+        self._forget_cached()
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()

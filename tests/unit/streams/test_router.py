@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -23,6 +23,9 @@ from streams.state import RouterState
 from tests import builders
 from tests.builders import CAPTURE, OBJECTS, a_batch, a_record, a_row
 from tests.fakes import HandClock, RecordingProducer
+
+if TYPE_CHECKING:
+    import pathlib
 
 WEDDING = {"id": "w1", "day": 20616, "venue_zone": "Europe/London", "country": "FR"}
 GUEST = {"id": 1, "wedding_id": "w1"}
@@ -412,3 +415,29 @@ async def test_a_log_whose_end_was_lost_is_not_read_on(rig: Rig) -> None:
 
     assert await rig.router.outrun((CAPTURE, 0), 1, 0, 0) is None
     assert rig.router.holes == 1
+
+
+async def test_a_partition_that_comes_back_is_routed_by_what_another_router_learned(tmp_path: pathlib.Path) -> None:
+    """Between two assignments a parent may have moved: its old wedding, still cached here, must not be believed."""
+    producer, place = RecordingProducer(), [(CAPTURE, 0)]
+    first, second = (
+        Router(
+            mapping=builders.a_mapping(),
+            state=RouterState(tmp_path / "state.db"),
+            producer=producer,
+            partitions=PARTITIONS,
+            now=HandClock(),
+        )
+        for _ in range(2)
+    )
+    values = [
+        a_row("public.guests", after=GUEST, operation="r"),
+        a_row("public.guests", after={**GUEST, "wedding_id": "w2"}, operation="r"),
+        a_row("public.meals", after={"id": 1, "guest_id": 1}, operation="r"),
+    ]
+    for offset, (router, value) in enumerate(zip((first, second, first), values, strict=True)):
+        await router.assigned(place)
+        await router.route(a_batch(CAPTURE, [value], first=offset))
+        await router.revoked(place)
+
+    assert codec.decode("BackupChange", producer.delivered[-1].value or b"")["wedding"] == "w2"
