@@ -81,7 +81,7 @@ async def test_a_dead_letter_is_listed_retried_and_discarded(platform: Platform,
     (tried,) = await letters_ops.retry(platform.settings, [letter["id"]])
     done = await letters_ops.discard(platform.settings, letter["id"], "made by a test")
 
-    await platform.load(changes=200, photos=1)
+    await platform.load(changes=CHANGES, photos=2)
     await platform.everything_protected()
 
     assert (content, tried["state"], len(tried["tried"])) == (poison, "unresolved", 1)
