@@ -140,9 +140,6 @@ def _values() -> dict[str, str]:
         "key.converter.schemas.enable": "false",
         "value.converter": converter,
         "value.converter.schemas.enable": "false",
-        # The default writes a column's DEFAULT where the row has NULL, and nobody could tell them apart again.
-        "key.converter.replace.null.with.default": "false",
-        "value.converter.replace.null.with.default": "false",
         "decimal.handling.mode": "string",
         "binary.handling.mode": "base64",
     }
