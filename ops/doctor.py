@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from connectors.connector_config import PLATFORM_SOURCE
-from ops import bootstrap, bringup
+from ops import bootstrap, bringup, hidden_columns
 from ops.doctor_facts import read_source
 from ops.doctor_machine import examine_machine
 from ops.doctor_rules import Check, Outcome, check_source, failed, passed, warned
@@ -22,6 +22,7 @@ from schemas.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
     from ops.config import Settings
+    from schemas.mapping import TableMapping
 
 
 async def examine(settings: Settings) -> list[Check]:
@@ -56,8 +57,18 @@ async def examine_database(settings: Settings, dsn: str, *, is_prepared: bool) -
     except psycopg.OperationalError as error:
         raise ConfigError(f"the database is not reachable: {error}", hint="check source.url") from error
     dropped = {(each.table, each.column) for each in settings.source.columns if each.action == "drop"}
-    checks = check_source(facts, bootstrap.mapping(settings), is_prepared=is_prepared)
-    return [*checks, *check_columns(columns, dropped=dropped)]
+    mapping = bootstrap.mapping(settings)
+    checks = [*check_source(facts, mapping, is_prepared=is_prepared), *check_columns(columns, dropped=dropped)]
+    return [*checks, *await _hidden(dsn, mapping)]
+
+
+async def _hidden(dsn: str, mapping: TableMapping) -> list[Check]:
+    """Return whether the columns that shall be hidden can be."""
+    try:
+        await hidden_columns.check(dsn, mapping.hidden)
+    except ConfigError as error:
+        return [failed("hidden_columns", str(error), error.hint)]
+    return [passed("hidden_columns", f"{len(mapping.hidden)} columns hidden")] if mapping.hidden else []
 
 
 async def refuse_unfit(settings: Settings, dsn: str) -> None:

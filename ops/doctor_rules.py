@@ -204,14 +204,15 @@ def _tables(facts: SourceFacts, mapping: TableMapping) -> Iterator[Check]:
 def _mapped(facts: SourceFacts, mapping: TableMapping) -> Iterator[Check]:
     there = {table.name for table in facts.tables if table.kind in "rp"}
     logged = [t.name for t in facts.tables if t.kind == "r" and t.persistence == "p"]
-    unknown = [name for name in logged if name not in mapping.tables]
+    outbox = set() if mapping.outbox is None else {mapping.outbox.table}
+    unknown = [name for name in logged if name not in mapping.tables.keys() | outbox]
     says = f"the mapping does not know {_named(unknown)}: captured, but not part of a wedding's restore"
     yield (
         warned("mapping", says, "wedsync-backup init --database URL --force   # proposes them")
         if unknown
         else passed("mapping", f"{len(mapping.tables)} tables, all known")
     )
-    missing = sorted(mapping.tables.keys() - there)
+    missing = sorted((mapping.tables.keys() | outbox) - there)
     yield (
         failed("mapped_tables", f"the database has no {_named(missing)}", "correct [mapping.tables]")
         if missing

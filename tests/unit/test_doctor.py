@@ -12,6 +12,7 @@ from ops import doctor_rules
 from ops.doctor_facts import SourceFacts, TableKind
 from ops.doctor_rules import Outcome, check_source, find_circle
 from ops.guard_rules import SlotFacts, TableFacts
+from schemas.mapping import OutboxRule
 from tests import builders
 
 GOOD_SLOT = SlotFacts(is_there=True, current_lsn=100, keep_bytes=1000, active_pid=7, restart_lsn=90, confirmed_lsn=95)
@@ -113,6 +114,17 @@ def test_a_declared_key_serves_a_table_without_one() -> None:
     keyless = tuple(dataclasses.replace(each, has_key=False) for each in a_source().tables)
 
     assert outcomes(a_source(tables=keyless)) == {}
+
+
+def test_the_outbox_is_known_and_must_be_there() -> None:
+    """Its rows are events: no table rule speaks of it."""
+    mapping = dataclasses.replace(builders.a_mapping(), outbox=OutboxRule(table="public.outbox"))
+    with_it = (*a_source().tables, a_table("public.outbox"))
+    there = check_source(a_source(tables=with_it), mapping, is_prepared=True)
+    gone = check_source(a_source(), mapping, is_prepared=True)
+
+    assert {each.outcome for each in there} == {Outcome.PASS}
+    assert [each.says for each in gone if each.outcome is Outcome.FAIL] == ["the database has no public.outbox"]
 
 
 def test_a_circle_is_found_wherever_it_is_entered() -> None:
