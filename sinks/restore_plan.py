@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from connectors import debezium, storage
-from connectors.debezium import Boundary, Change, Notice
+from connectors.debezium import Boundary, Change, Notice, Operation
 from connectors.storage import ObjectAction, ObjectNotice
 from connectors.table_copies import is_partial
 from schemas.backup import UNREAD
@@ -184,7 +184,8 @@ class Replay:
             raise FormatError("a row whose payload is no change", hint="it was written by another version")
         captured = debezium.with_whole_images(captured)
         self.related.update(change["also"])
-        self._rows.take(order, change["table"], captured.before, captured.after)
+        is_copied = captured.operation is Operation.READ
+        self._rows.take(order, change["table"], captured.before, captured.after, is_copied=is_copied)
 
     def _take_snapshot(self, order: Order, change: Mapping[str, Any]) -> None:
         table = completed_table(change)

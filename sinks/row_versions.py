@@ -3,6 +3,10 @@
 A row is known by its table and by its key *at that place of the log*: when the primary key changes, what was
 known by the old one is named anew by the new one, and goes on. Rows may arrive in any order and any number
 of times; of each only the newest version is kept, so that memory follows what is alive.
+
+A row read by a table's copy stands later in the log than what it was read from, so within an epoch any change
+of that row in the log outranks it, and a TRUNCATE ends all copied rows, also those that come after it: what
+lives behind it was inserted behind it, and is in the log by itself.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from sinks.schema_history import SchemaHistory
 
 START: Final = Order(-1, -1)
+_LAST: Final = 1 << 63
 
 Identity = int | str
 """A table's oid; where no message ever told of it, its name."""
@@ -40,6 +45,31 @@ class _Version(NamedTuple):
     order: Order
     image: Image | None
     shape: TableShape | None
+    is_copied: bool = False
+
+    @property
+    def rank(self) -> tuple[int, bool, Order]:
+        """Return what decides between two versions of one row: the higher is the newer."""
+        return self.order.epoch, not self.is_copied, self.order
+
+
+class _End(NamedTuple):
+    """Up to where a table's rows are dead: those that changed, and those that a copy read."""
+
+    changed: Order = START
+    copied: Order = START
+
+    def spares(self, version: _Version) -> bool:
+        """Return whether a version lies behind its end."""
+        return version.order > (self.copied if version.is_copied else self.changed)
+
+    def later(self, other: _End) -> _End:
+        """Return the later of both ends."""
+        return _End(max(self.changed, other.changed), max(self.copied, other.copied))
+
+
+_Slot = tuple[bytes, bool]
+"""A row's key, and whether a copy read it: both are kept, since which one counts depends on what ended the table."""
 
 
 class RowVersions:
@@ -47,13 +77,15 @@ class RowVersions:
 
     def __init__(self, history: SchemaHistory, mapping: TableMapping) -> None:
         self._history, self._mapping = history, mapping
-        self._rows: dict[Identity, dict[int, dict[bytes, _Version]]] = collections.defaultdict(
+        self._rows: dict[Identity, dict[int, dict[_Slot, _Version]]] = collections.defaultdict(
             lambda: collections.defaultdict(dict)
         )
-        self._killed: dict[Identity, Order] = {}
+        self._ends: dict[Identity, _End] = {}
 
-    def take(self, order: Order, table: str, before: Image | None, after: Image | None) -> None:
-        """Take one change of a row; the image before names the row that is no longer there.
+    def take(
+        self, order: Order, table: str, before: Image | None, after: Image | None, *, is_copied: bool = False
+    ) -> None:
+        """Take one change of a row, or a row read by a copy; the image before names the row that is no longer there.
 
         Raises:
             FormatError: the image fits no shape that the table ever had.
@@ -63,22 +95,21 @@ class RowVersions:
         if gone is not None and (wanted is None or wanted[:3] != gone[:3]):
             self._put(gone, _Version(order, None, None))
         if wanted is not None:
-            self._put(wanted, _Version(order, after, wanted[3]))
+            self._put(wanted, _Version(order, after, wanted[3], is_copied))
 
     def _put(self, place: tuple[Identity, int, bytes, TableShape | None], version: _Version) -> None:
         identity, segment, key, _ = place
-        rows = self._rows[identity][segment]
-        held = rows.get(key)
+        rows, slot = self._rows[identity][segment], (key, version.is_copied)
+        held = rows.get(slot)
         if held is None or held.order < version.order:
-            rows[key] = version
+            rows[slot] = version
 
     def truncate(self, order: Order, table: str) -> None:
-        """End all rows of a table that lie before a place."""
-        self.end(order, self.identity(table, order))
+        """End all rows of a table that lie before a place, and all that copies read in this epoch."""
+        self._end(self.identity(table, order), _End(order, _end_of(order)))
 
-    def end(self, order: Order, identity: Identity) -> None:
-        """End all rows of a table that lie at or before a place."""
-        self._killed[identity] = max(order, self._killed.get(identity, order))
+    def _end(self, identity: Identity, end: _End) -> None:
+        self._ends[identity] = self._ends.get(identity, _End()).later(end)
 
     def identity(self, table: str, order: Order) -> Identity:
         """Return which table bears a name at a place."""
@@ -88,18 +119,19 @@ class RowVersions:
     def alive(self, begins: Mapping[Identity, Order]) -> dict[str, dict[bytes, Image]]:
         """Return table → key → image, in the names of the schema now; `begins` ends what is older than it says."""
         self._settle()
-        for order, oid, _ in self._history.rewritten():
-            self.end(order, oid)
+        for order, oid, follow in self._history.rewritten():
+            self._end(oid, _End(order, _end_of(order) if follow else order))
         last = self._history.last()
         tables = last[1].tables if last is not None else {}
         found: dict[str, dict[bytes, Image]] = {}
         for identity in self._rows:
-            kill = max(self._killed.get(identity, START), begins.get(identity, START))
+            begin = begins.get(identity, START)
+            end = self._ends.get(identity, _End()).later(_End(begin, begin))
             if isinstance(identity, str):
                 # Without a rule nobody knows its key: such rows are told of (`unknown`), never guessed.
-                found[identity] = {} if self._mapping.rule(identity) is None else self._plain(identity, kill)
+                found[identity] = {} if self._mapping.rule(identity) is None else self._plain(identity, end)
             elif (shape := tables.get(identity)) is not None and not shape.is_root:
-                found[shape.name] = self._converted(shape, kill)
+                found[shape.name] = self._converted(shape, end)
         return {name: rows for name, rows in found.items() if rows}
 
     def unknown(self) -> dict[str, int]:
@@ -142,32 +174,30 @@ class RowVersions:
         """Give rows that came before any message of their table to the table it proved to be."""
         for name in [each for each in self._rows if isinstance(each, str)]:
             versions = self._rows.pop(name)
-            for key, version in [pair for some in versions.values() for pair in some.items()]:
+            for slot, version in [pair for some in versions.values() for pair in some.items()]:
                 shape = self._history.table(name, version.order)
                 if shape is None:
-                    self._rows[name][-1][key] = version
+                    self._rows[name][-1][slot] = version
                 elif version.image is not None:
-                    self.take(version.order, name, None, version.image)
-            if name in self._killed and (shape := self._history.table(name, self._killed[name])) is not None:
-                self.end(self._killed.pop(name), shape.oid)
+                    self.take(version.order, name, None, version.image, is_copied=version.is_copied)
+            end = self._ends.get(name)
+            if end is not None and (shape := self._history.table(name, end.changed)) is not None:
+                self._end(shape.oid, self._ends.pop(name))
 
-    def _plain(self, name: str, kill: Order) -> dict[bytes, Image]:
-        rows = self._rows[name].get(-1, {})
-        return {key: each.image for key, each in rows.items() if each.image is not None and each.order > kill}
+    def _plain(self, name: str, end: _End) -> dict[bytes, Image]:
+        rows = _newest({}, self._rows[name].get(-1, {}), end)
+        return {key: each.image for key, each in rows.items() if each.image is not None}
 
-    def _converted(self, shape: TableShape, kill: Order) -> dict[bytes, Image]:
+    def _converted(self, shape: TableShape, end: _End) -> dict[bytes, Image]:
         """Fold a table's segments: what lived in one is named by the next one's key, and goes on in it."""
         segments = self._rows[shape.oid]
         keys = self._history.keys(shape.oid) or [(START, ())]
         live: dict[bytes, _Version] = {}
         for segment, (_, numbers) in enumerate(keys):
             live = self._renamed(live.values(), numbers) if segment else live
-            for key, version in segments.get(segment, {}).items():
-                held = live.get(key)
-                if held is None or held.order < version.order:
-                    live[key] = version
+            live = _newest(live, segments.get(segment, {}), end)
         into = _Conversion(self._history, shape)
-        return {key: into.image(each) for key, each in live.items() if each.image is not None and each.order > kill}
+        return {key: into.image(each) for key, each in live.items() if each.image is not None}
 
     def _renamed(self, versions: Iterable[_Version], numbers: tuple[int, ...]) -> dict[bytes, _Version]:
         renamed: dict[bytes, _Version] = {}
@@ -176,7 +206,7 @@ class RowVersions:
                 continue
             values = [self._value(version.image, version.shape, number) for number in numbers]
             key = orjson.dumps(values)
-            if key not in renamed or renamed[key].order < version.order:
+            if key not in renamed or renamed[key].rank < version.rank:
                 renamed[key] = version
         return renamed
 
@@ -186,6 +216,19 @@ class RowVersions:
             return image.get(column.name)
         born = self._history.born(shape.oid, number)
         return born and born.missing
+
+
+def _newest(live: dict[bytes, _Version], rows: Mapping[_Slot, _Version], end: _End) -> dict[bytes, _Version]:
+    """Return what lives with the rows' versions taken in, the highest rank of each that its table's end spares."""
+    for (key, _), version in rows.items():
+        held = live.get(key)
+        if end.spares(version) and (held is None or held.rank < version.rank):
+            live[key] = version
+    return live
+
+
+def _end_of(order: Order) -> Order:
+    return Order(order.epoch, _LAST)
 
 
 class _Step(NamedTuple):

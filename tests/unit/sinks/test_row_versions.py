@@ -142,3 +142,46 @@ def test_an_image_that_fits_no_shape_is_refused() -> None:
     """Nothing is guessed."""
     with pytest.raises(FormatError, match="fits no shape"):
         alive({1: a_change(GIFTS)}, [(2, "gifts", None, {"id": 1, "what": "a"})])
+
+
+def living(*, changed: dict[int, Row], copied: dict[int, Row], truncated: int = 0, history: SchemaHistory) -> list[Row]:
+    """Return what lives of gifts that changed, or that a copy read, at these positions."""
+    versions = RowVersions(history, builders.a_mapping())
+    for position, row in changed.items():
+        versions.take(at(position), "public.gifts", None, row)
+    for position, row in copied.items():
+        versions.take(at(position), "public.gifts", None, row, is_copied=True)
+    if truncated:
+        versions.truncate(at(truncated), "public.gifts")
+    return list(versions.alive({}).get("public.gifts", {}).values())
+
+
+def a_history(messages: dict[int, ShapeChange]) -> SchemaHistory:
+    """Return what messages at these positions tell."""
+    history = SchemaHistory()
+    for position, message in messages.items():
+        history.take(at(position), message)
+    return history
+
+
+def test_a_copied_row_never_outranks_a_change_of_its_epoch() -> None:
+    """A copy may read what was there before a commit that the log has already."""
+    old, new = {"id": 1, "name": "old"}, {"id": 1, "name": "new"}
+
+    assert living(changed={5: new}, copied={9: old}, history=a_history({1: a_change(GIFTS)})) == [new]
+
+
+def test_rows_copied_behind_a_truncate_were_read_before_it() -> None:
+    """What lives behind it was inserted behind it, and stands in the log by itself."""
+    gone, here = {"id": 1, "name": "gone"}, {"id": 2, "name": "here"}
+
+    found = living(changed={8: here}, copied={9: gone}, truncated=7, history=a_history({1: a_change(GIFTS)}))
+    assert found == [here]
+
+
+def test_a_table_rewritten_without_its_rows_is_what_a_later_copy_read() -> None:
+    """What changed before the rewrite is void, and outranks nothing."""
+    history = a_history({1: a_change(GIFTS), 6: a_change(GIFTS, rewritten=[[7, False]])})
+
+    found = living(changed={5: {"id": 1, "name": "a"}}, copied={9: {"id": 1, "name": "A"}}, history=history)
+    assert found == [{"id": 1, "name": "A"}]
