@@ -124,9 +124,12 @@ class Restorer:
             each for each in every if not await self._replay(replay, each, frames[each], is_needed=each == wedding)
         ]
         never = await self._check_copies(replay, cut)
+        state = replay.state()
+        if wedding is not None:
+            never = [each for each in never if not _is_platform(each, state.mapping or self._mapping)]
         touched, passed = _told(await self._history.capture_gaps(self._source), cut)
         losses = [*_erased(erased), *await self._gaps(among), *touched]
-        return _warned(replay.state(), [*_never_copied(never), *losses, *passed], is_whole=not losses), replay.related
+        return _warned(state, [*_never_copied(never), *losses, *passed], is_whole=not (losses or never)), replay.related
 
     async def plan(self, wedding: str | None, at: Moment) -> Plan:
         """Return what a restore would bring and cost; nothing is written."""
@@ -318,6 +321,11 @@ def _too_early(table: str, complete_us: int) -> RefusedError:
 
 def _partitions_ever(rows: Sequence[FrontierRow]) -> int:
     return max((partition_count(rows, row.epoch) for row in rows), default=1)
+
+
+def _is_platform(table: str, mapping: TableMapping) -> bool:
+    rule = mapping.rule(table)
+    return rule is not None and rule.is_platform
 
 
 def _never_copied(tables: Sequence[str]) -> list[str]:

@@ -172,6 +172,11 @@ class Archive:
         notice = {**what, "additional_data": about}
         self.capture(f"capture.platform.e{epoch}", orjson.dumps(notice))
 
+    def all_copied(self) -> None:
+        """Capture that every table's copy is complete."""
+        for table in builders.a_mapping().tables:
+            self.copied(table)
+
     def photo(self, key: str, content: bytes | None, *, version: str = "1", at_us: int | None = None) -> None:
         """Put an object (with None: only announce it), or delete it with `version=""`."""
         if content is not None:

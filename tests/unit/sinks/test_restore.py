@@ -271,6 +271,7 @@ def _schema_message() -> list[bytes]:
 
 async def test_photos_are_restored_byte_for_byte(archive: Archive, tmp_path: pathlib.Path) -> None:
     """Content of several chunks, and the store's own instant as the file's."""
+    archive.all_copied()
     content = random.Random(1).randbytes(3 << 20)
     archive.photo("weddings/w1/a/cake.jpg", content, at_us=NOON_US)
     await archive.settle()
@@ -286,6 +287,7 @@ async def test_photos_are_restored_byte_for_byte(archive: Archive, tmp_path: pat
 
 async def test_an_empty_photo_is_an_empty_file(archive: Archive, tmp_path: pathlib.Path) -> None:
     """No chunk at all is a content too."""
+    archive.all_copied()
     archive.photo("weddings/w1/empty.jpg", b"")
     await archive.settle()
 
@@ -361,6 +363,8 @@ async def test_a_folder_that_holds_something_is_refused(archive: Archive, tmp_pa
 
 async def test_damaged_copies_are_passed_over(archive: Archive) -> None:
     """As long as one copy of each pack is good, the restore is the same, and the damage is told."""
+    archive.all_copied()
+    await archive.settle()
     for name in archive.names("log/"):
         for store in archive.holders(name)[1:]:
             archive.damage(store, name, at=60)
