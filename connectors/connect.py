@@ -214,7 +214,8 @@ def _reason(answer: httpx.Response) -> str:
         message = str(answer.json()["message"])
     except (ValueError, KeyError, TypeError):
         message = answer.text
-    return f"{answer.status_code} {_first_words(message)}"
+    # What Connect refuses it lists, one reason a line: all of them help.
+    return f"{answer.status_code} {message[: 2 * _TRACE_CHARS].strip()}"
 
 
 def _first_words(trace: str) -> str:
