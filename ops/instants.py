@@ -42,6 +42,8 @@ class Instants:
     """Where the log has events of applications."""
 
     _seen: set[tuple[int, int, str]] = dataclasses.field(default_factory=set)
+    _plain: set[tuple[int, int, str]] = dataclasses.field(default_factory=set)
+    """Without what was sealed once more on purpose: a promoted change lies in two lanes, and is not repeated."""
     _rows: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
     @property
@@ -63,8 +65,10 @@ class Instants:
     def add(self, change: Mapping[str, Any], lane: str, durable_us: int, protected_us: int) -> None:
         """Count one archived row change."""
         identity = (change["epoch"], change["position"], change["wedding"])
+        if not change["again"]:
+            self.repeated += identity in self._plain
+            self._plain.add(identity)
         if identity in self._seen:
-            self.repeated += 1
             return
         self._seen.add(identity)
         captured = parse(change["payload"])
