@@ -31,10 +31,6 @@ class SchemaHistory:
         self._found: dict[tuple[int, str], TableShape | None] = {}
         self._keys: dict[int, list[tuple[Order, tuple[int, ...]]]] = {}
 
-    def __bool__(self) -> bool:
-        """Whether anything was told at all: archives older than these messages have none."""
-        return bool(self._orders)
-
     def take(self, order: Order, change: ShapeChange) -> None:
         """Take a message; the same again changes nothing."""
         at = bisect.bisect_left(self._orders, order)

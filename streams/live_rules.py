@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 class LiveRules:
-    """Follows one source; `mapping` is what holds for the next record. Call in log order, inside the state's batch."""
+    """Follows one source; `mapping` is what holds for the next record.
+
+    Call inside the state's batch, in log order but for retries.
+    """
 
     def __init__(self, declared: TableMapping, state: RouterState, source: str) -> None:
-        self._state, self._source = state, source
-        self._live, self._schema = LiveMapping(declared), Schema()
-        self._adopt(declared)
-        for content in state.schema_messages(source):
-            self._follow(content)
+        self._declared, self._state, self._source = declared, state, source
+        self._last = (-1, -1)
+        self._begin()
 
     def table(self, name: str) -> Table:
         """Return what to do with a table's rows."""
@@ -40,15 +41,27 @@ class LiveRules:
         Raises:
             FormatError: it cannot be read; nothing has changed.
         """
+        parse_shape(content)
         before = self._schema
-        self._follow(content)
         self._state.remember_schema_message(self._source, epoch, position, content)
+        if (epoch, position) < self._last:
+            # A letter that was retried: what was told after it still holds.
+            self._begin()
+        else:
+            self._follow(epoch, position, content)
         for oid, table in self._schema.tables.items():
             was = before.tables.get(oid)
             if was is not None and was.name != table.name:
                 self._state.rename_parents(was.name, table.name)
 
-    def _follow(self, content: bytes) -> None:
+    def _begin(self) -> None:
+        self._live, self._schema = LiveMapping(self._declared), Schema()
+        self._adopt(self._declared)
+        for epoch, position, content in self._state.schema_messages(self._source):
+            self._follow(epoch, position, content)
+
+    def _follow(self, epoch: int, position: int, content: bytes) -> None:
+        self._last = (epoch, position)
         self._schema = self._schema.after(parse_shape(content))
         self._adopt(self._live.at(self._schema))
 

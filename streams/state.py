@@ -231,12 +231,10 @@ class RouterState:
             return 0
         return int(self._db.execute("SELECT count(*) FROM waiting").fetchone()[0])
 
-    def schema_messages(self, source: str) -> list[bytes]:
-        """Return all that a source's log has told of its schema, in order."""
-        rows = self._db.execute(
-            "SELECT content FROM schema_messages WHERE source = ? ORDER BY epoch, position", (source,)
-        )
-        return [row[0] for row in rows]
+    def schema_messages(self, source: str) -> list[tuple[int, int, bytes]]:
+        """Return all that a source's log has told of its schema, in order: epoch, position, content."""
+        query = "SELECT epoch, position, content FROM schema_messages WHERE source = ? ORDER BY epoch, position"
+        return self._db.execute(query, (source,)).fetchall()
 
     def remember_schema_message(self, source: str, epoch: int, position: int, content: bytes) -> None:
         """Remember what a log has told of its schema."""
