@@ -179,3 +179,23 @@ async def test_the_schema_of_a_prepared_database_builds_an_equal_one(stack: Loca
         await execute(copy, schema)
         assert await onboarding.schema_ddl(copy) == schema
     assert "wedsync" not in schema
+
+
+async def test_an_ordinary_users_change_of_the_schema_is_told_too(dsn: str) -> None:
+    """Whoever may change the schema need not know of us, nor be allowed to read what is ours."""
+    await onboarding.prepare(dsn)
+    await execute(dsn, "DROP ROLE IF EXISTS ordinary")
+    await execute(dsn, "CREATE ROLE ordinary LOGIN PASSWORD 'made up'")
+    await execute(dsn, "GRANT CREATE ON SCHEMA public TO ordinary")
+    try:
+        theirs = psycopg.conninfo.make_conninfo(dsn, user="ordinary", password="made up")
+        await execute(theirs, "CREATE TABLE theirs (id int PRIMARY KEY)")
+        await execute(theirs, "ALTER TABLE theirs ADD COLUMN token uuid DEFAULT gen_random_uuid()")
+        told = await execute(
+            dsn, "SELECT jsonb_array_length(shape->'columns') FROM wedsync.shape WHERE shape->>'name' = 'public.theirs'"
+        )
+    finally:
+        await execute(dsn, "DROP OWNED BY ordinary")
+        await execute(dsn, "DROP ROLE ordinary")
+
+    assert told == [(2,)]
