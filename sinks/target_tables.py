@@ -21,7 +21,8 @@ CANONICAL_SETTINGS: Final[LiteralString] = """
 SELECT set_config('search_path', '', true), set_config('TimeZone', 'UTC', true),
        set_config('DateStyle', 'ISO, YMD', true),
        set_config('IntervalStyle', 'postgres', true), set_config('bytea_output', 'hex', true),
-       set_config('extra_float_digits', '1', true), set_config('lc_monetary', 'C', true)
+       set_config('extra_float_digits', '1', true), set_config('lc_monetary', 'C', true),
+       set_config('lock_timeout', '10s', true)
 """
 
 

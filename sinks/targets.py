@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
-LOCK_TIMEOUT: Final = "10s"
 RESTORE_PREFIX: Final = "wedsync.restore"
 MANIFEST: Final = "manifest.json"
 EVENTS: Final = "events.ndjson"
@@ -132,7 +131,6 @@ class PostgresTarget:
             async with target_connection(self._dsn) as connection:
                 await connection.execute("SELECT pg_logical_emit_message(true, %s, %s)", (RESTORE_PREFIX, restore_id))
                 await connection.execute(CANONICAL_SETTINGS)
-                await connection.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
                 await connection.execute("SET LOCAL session_replication_role = replica")
                 report = await self._write(connection, tables, restore_id)
         return dataclasses.replace(report, created_schema=created)

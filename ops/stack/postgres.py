@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ops.stack.settings import StackPorts, StackSettings
 
 SUPERUSER: Final = "postgres"
+CONNECT_TIMEOUT_S: Final = 10
 # Postgres refuses to run as root: the first of these accounts that exists runs it instead.
 _ACCOUNTS: Final = ("postgres", "nobody")
 _DEBIAN_VERSIONS: Final = Path("/usr/lib/postgresql")
@@ -43,7 +44,7 @@ def password(settings: StackSettings) -> str:
 def dsn(settings: StackSettings, ports: StackPorts, *, database: str = "postgres") -> str:
     """Return the superuser's connection string for one database of the running stack."""
     login = f"user={SUPERUSER} password={password(settings)}"
-    return f"host={LOOPBACK} port={ports.postgres} {login} dbname={database}"
+    return f"host={LOOPBACK} port={ports.postgres} {login} dbname={database} connect_timeout={CONNECT_TIMEOUT_S}"
 
 
 def server_bin_dir() -> Path:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import conninfo
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 WITHIN_SECONDS = 120
 _SLOT = "wedsync_oracle"
+_SHUT_TABLES = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND locktype = 'relation'"
 _FAST = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -63,7 +64,7 @@ class Server:
     def dsn(self, database: str = "postgres") -> str:
         """Return the superuser's connection string; the password is the first server's."""
         login = f"user={postgres.SUPERUSER} password={postgres.password(self.settings)}"
-        return f"host=127.0.0.1 port={self.port} {login} dbname={database}"
+        return f"host=127.0.0.1 port={self.port} {login} dbname={database} connect_timeout=10"
 
     async def start(self, **options: str) -> None:
         """Start it and wait until it takes connections."""
@@ -116,10 +117,12 @@ class SecondPostgres:
             hot_standby="on",
         )
         try:
-            await _paused(self._server)
+            is_promoted = await _arrived(self._server)
             yield self._server.dsn()
         finally:
             await self._server.stop()
+        if is_promoted:
+            await self.close()
 
     async def close(self) -> None:
         """End the server and forget its files."""
@@ -186,12 +189,27 @@ def _copy_cluster(base: Path, folder: Path) -> None:
         shutil.chown(path, account)
 
 
-async def _paused(server: Server) -> None:
-    deadline = time.monotonic() + WITHIN_SECONDS
-    async with await psycopg.AsyncConnection.connect(server.dsn(), autocommit=True) as connection:
-        while time.monotonic() < deadline:
-            row = await (await connection.execute("SELECT pg_get_wal_replay_pause_state()")).fetchone()
-            if row == ("paused",):
-                return
-            await asyncio.sleep(0.01)
-    raise AssertionError(f"recovery does not arrive: {log_tail(server.log_file)}")
+async def _arrived(server: Server) -> bool:
+    """Wait until recovery has come to its target; tell whether the server had to be promoted there.
+
+    A transaction that is open at the target and has locked a table against all (TRUNCATE, ALTER) keeps every reader
+    out for as long as recovery is paused. Promoted, the server rolls it back, and can recover no further.
+    """
+    async with (
+        asyncio.timeout(WITHIN_SECONDS),
+        await psycopg.AsyncConnection.connect(server.dsn(), autocommit=True) as connection,
+    ):
+        await _until(connection, "SELECT pg_get_wal_replay_pause_state() = 'paused'")
+        row = await (await connection.execute(_SHUT_TABLES)).fetchone()
+        if row == (0,):
+            return False
+        await connection.execute("SELECT pg_promote(wait => false)")
+        await _until(connection, "SELECT NOT pg_is_in_recovery()")
+        return True
+
+
+async def _until(connection: psycopg.AsyncConnection[Any], question: LiteralString) -> None:
+    while True:
+        if await (await connection.execute(question)).fetchone() == (True,):
+            return
+        await asyncio.sleep(0.01)
