@@ -24,7 +24,7 @@ lint: setup
 	@$(BIN)/lint-imports
 
 checks: lint
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto
 	@$(BIN)/pytest -m simulation
 
 emulators: setup
