@@ -101,9 +101,11 @@ async def read_instants(
 ) -> Instants:
     """Read the instants of every change committed in [since, until) microseconds, some transactions left out."""
     found = Instants()
-    packs = await catalog.run(_packs)
+    packs: dict[bytes, tuple[str, int, int]] = {}
     for wedding in await history.weddings():
         frames = await history.frames(wedding, earliest_us_max=until_us)
+        if any(frame.pack_hash not in packs for frame in frames):  # Packs come into the catalog all the while.
+            packs = await catalog.run(_packs)
         async for frame, changes in history.changes(wedding, frames):
             lane, durable_us, protected_us = packs[frame.pack_hash]
             for change in changes:

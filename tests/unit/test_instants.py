@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ops.instants import Instants
+from ops.instants import Instants, read_instants
+from sinks.history import History
 from tests import builders
+from tests.unit.sinks.archive import Archive, added, guest
+from tests.unit.sinks.archive import wedding as a_wedding
+
+if TYPE_CHECKING:
+    from sinks.receipts import FrameAt
 
 
 def counted(*again: bool) -> Instants:
@@ -26,3 +32,28 @@ def test_a_change_archived_twice_is_told() -> None:
     """Promoted or not."""
     assert (counted(False, False).repeated, counted(True, False, False).repeated) == (1, 1)
     assert counted(True, False, False).changes == 1
+
+
+class BusyHistory(History):
+    """A history whose sink goes on while somebody reads it."""
+
+    archive: Archive
+
+    async def frames(self, wedding: str, **bounds: Any) -> list[FrameAt]:
+        """Seal one more change before telling of the frames."""
+        self.archive.commit(added("guests", guest(len(self.archive.topics.records), "came late")))
+        await self.archive.settle()
+        return await super().frames(wedding, **bounds)
+
+
+async def test_a_pack_that_comes_while_others_are_read_is_counted_too() -> None:
+    """The packs and their frames are two questions to a catalog that is never at rest."""
+    archive = Archive()
+    archive.commit(added("weddings", a_wedding("w1")))
+    await archive.settle()
+    history = BusyHistory(
+        reader=archive.history().reader, catalog=archive.catalog, keyring=archive.keyring, cpu=archive.cpu
+    )
+    history.archive = archive
+
+    assert (await read_instants(history, archive.catalog)).changes >= 2
