@@ -27,6 +27,7 @@ PAUSE: Final = "pause-snapshot"
 RESUME: Final = "resume-snapshot"
 STOP: Final = "stop-snapshot"
 _SUCCEEDED: Final = frozenset({"SUCCEEDED", "EMPTY"})
+_NEVER: Final = "NO_PRIMARY_KEY"
 
 
 def epoch_copy(epoch: int) -> str:
@@ -109,6 +110,11 @@ class TableProgress:
     rows_total: int
     status: str
 
+    @property
+    def is_done(self) -> bool:
+        """Return whether every row was read."""
+        return self.status in _SUCCEEDED
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CopyProgress:
@@ -123,7 +129,7 @@ class CopyProgress:
         """Return how much is done, counted in tables and in the chunks of the one under way."""
         if self.state is CopyState.DONE or not self.tables:
             return 100.0 if self.state is CopyState.DONE else 0.0
-        done = sum(1.0 if each.status in _SUCCEEDED else _share(each) for each in self.tables)
+        done = sum(1.0 if each.is_done else _share(each) for each in self.tables)
         return round(100 * done / len(self.tables), 1)
 
 
@@ -153,6 +159,24 @@ def progress_of(signals: Sequence[Signal], notices: Sequence[CopyNotice]) -> lis
         for signal in signals
         if signal.type == EXECUTE
     ]
+
+
+def failures(copies: Sequence[CopyProgress]) -> dict[str, int]:
+    """Return the tables whose last copy of the whole table failed, and how often it did in a row.
+
+    A rename or a drop of a column while the table is read is enough (Debezium reads on with the old names).
+    A table without a key is no failure: it is never copied, which `doctor` says.
+    """
+    failed: dict[str, int] = {}
+    for copy in copies:
+        if is_partial(copy.copy):
+            continue
+        for table in copy.tables:
+            if copy.state is CopyState.DONE or table.is_done:
+                failed.pop(table.table, None)
+            elif copy.state is CopyState.FAILED and table.status != _NEVER:
+                failed[table.table] = failed.get(table.table, 0) + 1
+    return failed
 
 
 def is_pause_wanted(signals: Sequence[Signal]) -> bool:

@@ -49,9 +49,6 @@ WORKERS: Final = ("router", "sink", "folder", "storage", "api", "guard")
 CONNECTOR_WITHIN: Final = dt.timedelta(seconds=60)
 _POLL_SECONDS: Final = 0.05
 _ADMIN_SECONDS: Final = 15.0
-_KEYED_TABLES: Final = (
-    "SELECT shape->>'name' FROM wedsync.shape WHERE kind = 'table' AND shape->>'sort' = 'r' AND shape ? 'key'"
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +307,7 @@ async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int, *, gap: Gap |
         await connection.execute("SELECT wedsync.note_whole_schema('a new epoch')")
         await connection.execute("SELECT pg_logical_emit_message(true, 'wedsync.schema', %s::text)", (ddl,))
         await tell_log(connection, gap)
-        keyed = [row[0] for row in await (await connection.execute(_KEYED_TABLES)).fetchall()]
+        keyed = await source_facts.keyed_tables(connection)
         outbox = () if mapping.outbox is None else (mapping.outbox.table,)
         tables = ",".join(f'"{name}"' for name in sorted({*mapping.tables, *keyed, *outbox}))
         signal = f'{{"type":"incremental","data-collections":[{tables}]}}'

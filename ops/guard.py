@@ -1,9 +1,10 @@
 """The guard: a worker that watches whether everything is being captured, and acts when it is not.
 
 Every second it beats and looks at the slot, the connector, and what the router has seen; every ten at the
-tables. It starts failed tasks again, says once more that a copy is paused (Debezium forgets it when it
-restarts), writes the sequences into the log, and begins a new epoch when the log cannot go on. What it
-sees stands in `run/guard.json`, for `status`; a file that is old means that nobody watches.
+tables. It starts failed tasks again, has tables copied again whose copy failed, says once more that a copy
+is paused (Debezium forgets it when it restarts), writes the sequences into the log, and begins a new epoch
+when the log cannot go on. What it sees stands in `run/guard.json`, for `status`; a file that is old means
+that nobody watches.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ import structlog
 from connectors.connect import ConnectClient
 from connectors.connector_config import PLATFORM_SOURCE
 from connectors.ledger import SEQUENCES_PREFIX, encode_sequences
-from connectors.table_copies import PAUSE, STEERING_DATA, is_pause_wanted, progress_of, signal_name
+from connectors.table_copies import (
+    EXECUTE,
+    PAUSE,
+    STEERING_DATA,
+    WHOLE,
+    execute_data,
+    is_pause_wanted,
+    progress_of,
+    signal_name,
+)
 from ops import epochs, guard_rules, source_facts
 from ops.guard_rules import Alarm, LagClock, Level, Restarts, SlotFacts, TableFacts
 from ops.stack.state import replace_file
@@ -59,6 +69,7 @@ class Seen:
     captured_lsn: int | None = None
     view: RouterView = dataclasses.field(default_factory=RouterView)
     signals: Sequence[Signal] = ()
+    keyed: Sequence[str] = ()
     alarms: list[Alarm] = dataclasses.field(default_factory=list)
 
     def copies(self, epoch: int) -> list[CopyProgress]:
@@ -137,6 +148,8 @@ class Guard:
         if now - self._tables_at > _TABLES_EVERY:
             self._tables, self._tables_at = await source_facts.table_facts(database), now
         seen.signals = await source_facts.signals(database, epoch)
+        seen.keyed = await source_facts.keyed_tables(database)
+        seen.alarms += guard_rules.copy_alarms(seen.copies(epoch), seen.keyed)
         seen.alarms += guard_rules.slot_alarms(seen.slot, seen.lag) if seen.slot.is_usable else []
         seen.alarms += guard_rules.table_alarms(self._tables)
         seen.alarms += guard_rules.connector_alarms(seen.connector, self._restarts)
@@ -162,6 +175,7 @@ class Guard:
         elif seen.connector is not None and seen.connector.is_running:
             self._restarts.ran(now)
         await self._keep_paused(seen)
+        await self._copy_again(seen, epoch)
         await self._write_sequences(now)
 
     async def _new_epoch(self, seen: Seen, reason: str, epoch: int) -> None:
@@ -190,6 +204,15 @@ class Guard:
             name = signal_name("pause-", int(self._now().timestamp() * 1_000_000))
             await database.execute(_SIGNAL, (name, PAUSE, STEERING_DATA))
             self._paused_under = seen.slot.active_pid
+
+    async def _copy_again(self, seen: Seen, epoch: int) -> None:
+        """Ask once more for tables whose copy failed: their older rows are nowhere else."""
+        tables = guard_rules.copy_again(seen.copies(epoch), seen.keyed, self._now())
+        if tables:
+            database = await self._database()
+            name = signal_name(WHOLE, int(self._now().timestamp() * 1_000_000))
+            await database.execute(_SIGNAL, (name, EXECUTE, execute_data(tables)))
+            log.warning("tables are copied once more", action="guard.copy", copy=name, tables=tables)
 
     async def _write_sequences(self, now: dt.datetime) -> None:
         if now - self._sequences_at < _SEQUENCES_EVERY:

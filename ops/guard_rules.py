@@ -12,14 +12,20 @@ import datetime as dt
 import enum
 from typing import TYPE_CHECKING, Final
 
+from connectors.table_copies import ENDS, asked_us, failures
+
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from connectors.connect import ConnectorStatus
+    from connectors.table_copies import CopyProgress
     from streams.witness import Hole
 
 WARN_PERCENT: Final = 50
 CRITICAL_PERCENT: Final = 80
 LAG_WARN: Final = dt.timedelta(seconds=30)
 RESTARTS_MAX: Final = 8
+COPIES_MAX: Final = 6
 _BACKOFF_MAX: Final = dt.timedelta(seconds=60)
 # Another epoch so soon means that something undoes them: then a person decides.
 EPOCH_EVERY: Final = dt.timedelta(seconds=20)
@@ -127,6 +133,39 @@ def epoch_reason(slot: SlotFacts, captured_lsn: int | None, hole: Hole | None) -
     if captured_lsn is not None and slot.confirmed_lsn is not None and slot.confirmed_lsn > captured_lsn:
         return f"the replication slot was moved on to {lsn_text(slot.confirmed_lsn)}, past {lsn_text(captured_lsn)}"
     return hole.what if hole is not None else None
+
+
+def copy_alarms(copies: Sequence[CopyProgress], there: Collection[str]) -> list[Alarm]:
+    """Return what is to be said of tables whose copy failed and that are still there."""
+    failed = {table: count for table, count in failures(copies).items() if table in there}
+    if not failed:
+        return []
+    is_over = max(failed.values()) >= COPIES_MAX
+    return [
+        Alarm(
+            level=Level.CRITICAL if is_over else Level.WARN,
+            what="copy_failed",
+            text=f"not copied: {', '.join(sorted(failed))}: rows older than the capture are missing until they are",
+            hint="see connect.log, then `wedsync-backup snapshot start --table …`" if is_over else "it is tried again",
+        )
+    ]
+
+
+def copy_again(copies: Sequence[CopyProgress], there: Collection[str], now: dt.datetime) -> list[str]:
+    """Return the tables to copy once more; nothing while a copy runs, too soon, or when it failed too often.
+
+    A failed table that is gone may have been renamed: then those are meant whose names nobody asked for yet.
+    """
+    failed = {table: count for table, count in failures(copies).items() if count < COPIES_MAX}
+    if not failed or any(copy.state not in ENDS for copy in copies):
+        return []
+    pause = dt.timedelta(seconds=2 ** max(failed.values()))
+    if dt.datetime.fromtimestamp(asked_us(copies[-1].copy) / 1_000_000, dt.UTC) + pause > now:
+        return []
+    wanted = failed.keys() & set(there)
+    if wanted != failed.keys():
+        wanted |= set(there) - {table.table for copy in copies for table in copy.tables}
+    return sorted(wanted)
 
 
 def slot_alarms(slot: SlotFacts, lag: dt.timedelta) -> list[Alarm]:

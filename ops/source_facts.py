@@ -44,6 +44,9 @@ _SEQUENCES: Final[LiteralString] = """
 SELECT schemaname || '.' || sequencename, last_value FROM pg_sequences
 WHERE last_value IS NOT NULL AND schemaname NOT IN ('pg_catalog', 'information_schema', 'wedsync') ORDER BY 1
 """
+_KEYED_TABLES: Final = (
+    "SELECT shape->>'name' FROM wedsync.shape WHERE kind = 'table' AND shape->>'sort' = 'r' AND shape ? 'key'"
+)
 _SIGNALS: Final[LiteralString] = "SELECT id, type, data FROM wedsync.debezium_signal WHERE type LIKE '%%-snapshot'"
 _MIB_SHIFT: Final = 20
 
@@ -96,3 +99,8 @@ async def signals(connection: psycopg.AsyncConnection[Any], epoch: int) -> list[
     return sorted(
         (each for each in found if asked_us(each.name) >= asked_us(f"-e{epoch}")), key=lambda each: asked_us(each.name)
     )
+
+
+async def keyed_tables(connection: psycopg.AsyncConnection[Any]) -> list[str]:
+    """Return the tables that can be copied as the schema was last told: those with a key."""
+    return [row[0] for row in await (await connection.execute(_KEYED_TABLES)).fetchall()]

@@ -26,9 +26,10 @@ from connectors.table_copies import (
 from ops import bootstrap, bringup, source_facts
 from schemas.errors import ConfigError, RefusedError
 from sinks.wedding_rows import wedding_condition
-from streams.observed import observe_router
+from streams.observed import observe_mapping, observe_router
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Sequence
 
     from connectors.table_copies import CopyProgress
@@ -39,13 +40,14 @@ _SIGNAL: Final = "INSERT INTO wedsync.debezium_signal (id, type, data) VALUES (%
 
 
 async def start(settings: Settings, *, tables: Sequence[str], wedding: str | None) -> str:
-    """Ask for a copy of these tables (none: all of the mapping), or of one wedding's rows in them; return its name.
+    """Ask for a copy of these tables (none: all that capture knows), or of one wedding's rows in them; return its name.
 
     Raises:
-        ConfigError: a table the mapping does not know, or the stack is down.
+        ConfigError: a table that capture does not know, or the stack is down.
         RefusedError: another copy is under way: Debezium would mix their names up.
     """
-    mapping = bootstrap.mapping(settings)
+    declared = bootstrap.mapping(settings)
+    mapping = await asyncio.to_thread(observe_mapping, _router_file(settings), PLATFORM_SOURCE, declared)
     chosen = _chosen(mapping, tables, wedding)
     platform = await bringup.running(settings)
     for copy in await _progress(settings, platform):
@@ -100,17 +102,22 @@ async def status(settings: Settings) -> list[dict[str, Any]]:
 
 async def _progress(settings: Settings, platform: bringup.Running) -> list[CopyProgress]:
     epoch = platform.epochs[PLATFORM_SOURCE]
-    path = settings.state_dir / "router" / "state.db"
     async with await psycopg.AsyncConnection.connect(platform.dsn, autocommit=True) as connection:
         signals = await source_facts.signals(connection, epoch)
-    view = await asyncio.to_thread(observe_router, path, PLATFORM_SOURCE)
+    view = await asyncio.to_thread(observe_router, _router_file(settings), PLATFORM_SOURCE)
     return progress_of(signals, view.notices.get(epoch, ()))
+
+
+def _router_file(settings: Settings) -> pathlib.Path:
+    return settings.state_dir / "router" / "state.db"
 
 
 def _chosen(mapping: TableMapping, tables: Sequence[str], wedding: str | None) -> list[str]:
     unknown = sorted(set(tables) - mapping.tables.keys())
     if unknown:
-        raise ConfigError(f"the mapping has no table {', '.join(unknown)}", hint="names are schema.table")
+        raise ConfigError(
+            f"capture knows no table {', '.join(unknown)}", hint="names are schema.table; a new one takes a second"
+        )
     own = [name for name, rule in mapping.tables.items() if wedding is None or not rule.is_platform]
     chosen = [name for name in own if not tables or name in tables]
     if not chosen:

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from connectors.table_copies import CopyNotice
+from schemas.live_mapping import LiveMapping
+from schemas.shapes import Schema, parse_shape
 from streams.state import Progress
 from streams.witness import Hole
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Mapping
+
+    from schemas.mapping import TableMapping
 
 _BUSY_SECONDS: Final = 2.0
 
@@ -49,6 +53,26 @@ def observe_router(path: pathlib.Path, source: str) -> RouterView:
             return _read(db, source)
     except sqlite3.OperationalError:  # Not made yet, or by an older version: its router will complete it.
         return RouterView()
+
+
+def observe_mapping(path: pathlib.Path, source: str, declared: TableMapping) -> TableMapping:
+    """Return the mapping that a router now holds of a source, after every change of its schema. Blocks briefly."""
+    live, schema, mapping = LiveMapping(declared), Schema(), declared
+    for content in _schema_messages(path, source):
+        schema = schema.after(parse_shape(content))
+        mapping = live.at(schema)
+    return mapping
+
+
+def _schema_messages(path: pathlib.Path, source: str) -> list[bytes]:
+    if not path.exists():
+        return []
+    query = "SELECT content FROM schema_messages WHERE source = ? ORDER BY epoch, position"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
+            return [row[0] for row in db.execute(query, (source,))]
+    except sqlite3.OperationalError:  # As above.
+        return []
 
 
 def _read(db: sqlite3.Connection, source: str) -> RouterView:

@@ -65,7 +65,37 @@ DEBEZIUM = {
         "pitfalls/test_debezium.py::test_an_unchanged_toast_value_that_was_not_sent_is_never_stored_as_data",
     ),
     "the heartbeat is off": ("pitfalls/test_debezium.py::test_the_heartbeat_is_on_and_writes",),
-    "a slot fills the disk": ("pitfalls/test_debezium.py::test_the_local_database_does_not_let_a_slot_fill_its_disk",),
+    "a slot fills the disk": (
+        "pitfalls/test_debezium.py::test_the_local_database_does_not_let_a_slot_fill_its_disk",
+        "unit/test_guard_rules.py::test_the_slot_alarms_at_half_and_at_four_fifths",
+    ),
+    "a lost slot is loud": (
+        "integration/test_guard.py::test_a_dropped_slot_begins_an_epoch_and_files_the_gap",
+        "integration/test_guard.py::test_an_invalidated_slot_is_loud_before_and_after",
+    ),
+    "an offset that no longer fits the slot": ("integration/test_guard.py::test_a_slot_that_was_moved_on_is_noticed",),
+    "what is published is compared every ten seconds": (
+        "unit/test_guard_rules.py::test_tables_that_capture_does_not_see_whole_are_critical",
+    ),
+    "logical decoding carries no DDL": (
+        "integration/test_schema_changes.py::test_a_restore_after_a_schema_change_equals_postgres",
+    ),
+    "a schema change during an incremental snapshot": (
+        "integration/test_schema_changes.py::test_a_change_of_the_schema_amid_a_copy_costs_nothing",
+    ),
+    "logical decoding carries no sequences": (
+        "integration/test_targets.py::test_a_sequence_told_of_goes_at_least_so_far",
+    ),
+    "logical decoding carries no generated columns": (
+        "integration/test_targets.py::test_a_generated_column_is_left_to_the_database",
+    ),
+    "logical decoding carries no large objects and unlogged tables": (
+        "integration/test_doctor.py::test_each_harm_is_found_and_none_in_a_database_that_is_fit",
+    ),
+    "a paused copy goes on after a restart": (
+        "integration/test_guard.py::test_a_paused_copy_stays_paused_when_connect_is_killed",
+    ),
+    "no primary key": ("unit/test_doctor.py::test_a_declared_key_serves_a_table_without_one",),
     "a topic recreated under its old name": (
         "pitfalls/test_debezium.py::test_a_topic_recreated_under_its_old_name_is_another_log",
         "integration/test_stack.py::test_a_topic_is_made_once_and_keeps_its_id",

@@ -8,7 +8,9 @@ import datetime as dt
 import pytest
 
 from connectors.connect import ConnectorStatus, TaskStatus
+from connectors.table_copies import CopyProgress, CopyState, TableProgress
 from ops.guard_rules import (
+    COPIES_MAX,
     RESTARTS_MAX,
     LagClock,
     Level,
@@ -16,6 +18,8 @@ from ops.guard_rules import (
     SlotFacts,
     TableFacts,
     connector_alarms,
+    copy_again,
+    copy_alarms,
     epoch_reason,
     slot_alarms,
     table_alarms,
@@ -111,3 +115,40 @@ def test_tables_that_capture_does_not_see_whole_are_critical() -> None:
 
     assert [(alarm.level, bool(alarm.hint)) for alarm in found] == [(Level.CRITICAL, True)] * 3
     assert table_alarms(TableFacts()) == []
+
+
+def a_copy(number: int, state: CopyState, **statuses: str) -> CopyProgress:
+    """Return a copy of whole tables, asked for so many seconds after noon."""
+    tables = tuple(
+        TableProgress(table=f"public.{name}", rows=0, rows_total=0, status=status) for name, status in statuses.items()
+    )
+    name = f"copy-{int((NOON + number * SECOND).timestamp() * 1_000_000)}"
+    return CopyProgress(copy=name, state=state, tables=tables)
+
+
+FAILED = a_copy(0, CopyState.FAILED, guests="SQL_EXCEPTION", vendors="SUCCEEDED", notes="NO_PRIMARY_KEY")
+THERE = ("public.guests", "public.vendors", "public.notes")
+
+
+def test_what_was_not_copied_is_copied_again_after_a_pause() -> None:
+    """Only what failed; never beside another copy, and no longer once it was done."""
+    assert copy_again([FAILED], THERE, NOON) == []
+    assert copy_again([FAILED], THERE, NOON + 2 * SECOND) == ["public.guests"]
+    for state, status in ((CopyState.RUNNING, ""), (CopyState.PAUSED, ""), (CopyState.DONE, "SUCCEEDED")):
+        assert copy_again([FAILED, a_copy(3, state, guests=status)], THERE, NOON + 999 * SECOND) == []
+
+
+def test_a_table_that_was_renamed_amid_its_copy_is_copied_under_its_new_name() -> None:
+    """The old name is gone: whatever nobody asked for yet may be it."""
+    assert copy_again([FAILED], ("public.vendors", "public.invited"), NOON + 9 * SECOND) == ["public.invited"]
+    assert copy_again([FAILED], ("public.vendors",), NOON + 9 * SECOND) == []
+
+
+def test_a_copy_that_fails_and_fails_is_left_to_a_person() -> None:
+    """Critical then, and a warning as long as it is tried."""
+    again = [a_copy(number, CopyState.FAILED, guests="SQL_EXCEPTION") for number in range(COPIES_MAX)]
+
+    assert copy_again(again, THERE, NOON + 9999 * SECOND) == []
+    assert [each.level for each in copy_alarms(again, THERE)] == [Level.CRITICAL]
+    assert [each.level for each in copy_alarms([FAILED], THERE)] == [Level.WARN]
+    assert copy_alarms(again, ()) == []
