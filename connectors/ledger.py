@@ -8,6 +8,7 @@ whose full copies say again what every row is.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ class Gap:
 
     `gap` is its name: the same gap filed twice is one. Everything committed at or before `from_us` was
     captured; from `to_us` on the log of `to_epoch` has everything. A `from_us` of 0 means that nobody knows.
+    In a log without LSNs (objects, applications' events) the places are the numbers of the first and last lost record.
     """
 
     gap: str
@@ -69,6 +71,13 @@ def decode_gap(content: bytes) -> Gap:
 def gap_of(payload: bytes) -> Gap | None:
     """Return the gap that a captured message files; None for every other message."""
     return decode_gap(debezium.message_content(payload)) if _prefix_of(payload) == GAP_PREFIX else None
+
+
+def gap_message(gap: Gap) -> bytes:
+    """Return a gap as a captured message, for a log that Debezium does not write."""
+    content = base64.b64encode(encode_gap(gap).encode()).decode()
+    source = {"ts_us": gap.found_us, "schema": "", "table": ""}
+    return orjson.dumps({"op": "m", "source": source, "message": {"prefix": GAP_PREFIX, "content": content}})
 
 
 def encode_sequences(values: dict[str, int]) -> str:

@@ -211,6 +211,16 @@ async def ensure_platform_topics(settings: Settings, brokers: str) -> dict[str, 
     return epochs
 
 
+async def renew_other_logs(settings: Settings, brokers: str) -> list[str]:
+    """Begin a new epoch of every source but the platform; workers take them up when they start. Return the sources."""
+    found = await asyncio.to_thread(newest_epochs, brokers)
+    others = [source for source in _sources(settings) if source != PLATFORM_SOURCE]
+    now = int(bootstrap.now().timestamp())
+    names = [capture_topic(source, max(now, found.get(source, 0) + 1)) for source in others]
+    await ensure_topics(brokers, [TopicPlan(name=name) for name in names])
+    return others
+
+
 def _sources(settings: Settings) -> list[str]:
     return [PLATFORM_SOURCE, settings.objects.bucket, APPLICATION_SOURCE, *(bucket.name for bucket in settings.buckets)]
 

@@ -58,7 +58,11 @@ async def _begin(settings: Settings, reason: str, *, loses: bool) -> int:
     platform = await bringup.running(settings)
     where = epochs.Where(dsn=platform.dsn, brokers=platform.brokers, connect_url=platform.state.ports.connect_url)
     newest = platform.epochs[PLATFORM_SOURCE]
-    return await epochs.begin(settings, where, reason=reason, newest=newest, loses=loses)
+    epoch = await epochs.begin(settings, where, reason=reason, newest=newest, loses=loses)
+    if loses:
+        others = await bringup.renew_other_logs(settings, platform.brokers)
+        say(f"new logs of {', '.join(others)} too: `down` and `up` let their workers begin them")
+    return epoch
 
 
 @snapshot_app.command("start")

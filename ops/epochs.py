@@ -33,8 +33,10 @@ from ops.stack.state import replace_file
 from ops.stack.topics import TopicPlan, ensure_topics
 from schemas.errors import ConfigError, TransientError
 from schemas.topics import capture_topic
+from sinks import gap_rows
 from sinks.catalog import open_engine
 from sinks.catalog_tables import FRONTIERS
+from sinks.partition_holes import newest_hole
 from streams.observed import observe_router
 
 if TYPE_CHECKING:
@@ -284,7 +286,19 @@ def _last_known(settings: Settings, epoch: int) -> tuple[int, int, int]:
     routed = observe_router(_router_file(settings), PLATFORM_SOURCE).last_whole(epoch)
     protected = _last_protected(settings, epoch)
     # What was routed may have been lost with Kafka; the catalog knows what lies on the stores.
-    return min((each for each in (routed, protected) if each[0]), default=(0, 0, 0))
+    return min((each for each in (routed, protected) if each[0] and each[1]), default=(0, 0, 0))
+
+
+def partition_hole(settings: Settings, epoch: int) -> Gap | None:
+    """Return the hole in a partition of a backup topic by which an epoch's log is not whole, if any. Blocks."""
+    if not settings.catalog_file.exists():
+        return None
+    engine = open_engine(settings.catalog_file)
+    try:
+        with engine.connect() as connection:
+            return newest_hole(gap_rows.known(connection), epoch)
+    finally:
+        engine.dispose()
 
 
 def _last_protected(settings: Settings, epoch: int) -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ import structlog
 
 from connectors.connect import ConnectClient
 from connectors.connector_config import PLATFORM_SOURCE
-from connectors.ledger import SEQUENCES_PREFIX, encode_sequences
+from connectors.ledger import GAP_PREFIX, SEQUENCES_PREFIX, encode_gap, encode_sequences
 from connectors.table_copies import (
     EXECUTE,
     PAUSE,
@@ -36,15 +36,17 @@ from ops import epochs, guard_rules, source_facts
 from ops.guard_rules import Alarm, LagClock, Level, Restarts, SlotFacts, TableFacts
 from ops.stack.state import replace_file
 from schemas.errors import WedSyncError
-from streams.observed import RouterView, observe_router
+from streams.observed import RouterView, ended_logs, observe_router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from connectors.connect import ConnectorStatus
+    from connectors.ledger import Gap
     from connectors.table_copies import CopyProgress, Signal
     from ops.config import Settings
     from ops.epochs import Where
+    from streams.witness import Hole
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +57,7 @@ _EPOCH_EVERY: Final = dt.timedelta(seconds=5)
 _SEQUENCES_EVERY: Final = dt.timedelta(seconds=60)
 _PATIENCE: Final = dt.timedelta(seconds=3)
 _TICK_SECONDS_MAX: Final = 30.0
+_MICRO: Final = 1_000_000
 _EMIT: Final = "SELECT pg_logical_emit_message(true, %s, %s::text)"
 _SIGNAL: Final = "INSERT INTO wedsync.debezium_signal (id, type, data) VALUES (%s, %s, %s) ON CONFLICT (id) DO NOTHING"
 
@@ -68,6 +71,7 @@ class Seen:
     connector: ConnectorStatus | None = None
     captured_lsn: int | None = None
     view: RouterView = dataclasses.field(default_factory=RouterView)
+    ended: Sequence[Hole] = ()
     signals: Sequence[Signal] = ()
     keyed: Sequence[str] = ()
     alarms: list[Alarm] = dataclasses.field(default_factory=list)
@@ -96,6 +100,8 @@ class Guard:
         self._sequences: dict[str, int] = {}
         self._paused_under: int | None = -1
         self._said: set[str] = set()
+        self._told: set[str] = set()
+        self._partition_hole: Gap | None = None
         self.seen, self.epochs_begun, self.restarts = Seen(), 0, 0
 
     async def run(self) -> None:
@@ -144,15 +150,18 @@ class Guard:
             seen.captured_lsn = await connect.captured_lsn(name)
         path = self._settings.state_dir / "router" / "state.db"
         seen.view = await asyncio.to_thread(observe_router, path, PLATFORM_SOURCE)
+        seen.ended = await asyncio.to_thread(ended_logs, path)
         seen.lag = self._lag.lag(seen.slot.current_lsn, seen.slot.confirmed_lsn, now)
         if now - self._tables_at > _TABLES_EVERY:
             self._tables, self._tables_at = await source_facts.table_facts(database), now
+            self._partition_hole = await asyncio.to_thread(epochs.partition_hole, self._settings, epoch)
         seen.signals = await source_facts.signals(database, epoch)
         seen.keyed = await source_facts.keyed_tables(database)
         seen.alarms += guard_rules.copy_alarms(seen.copies(epoch), seen.keyed)
         seen.alarms += guard_rules.slot_alarms(seen.slot, seen.lag) if seen.slot.is_usable else []
         seen.alarms += guard_rules.table_alarms(self._tables)
         seen.alarms += guard_rules.connector_alarms(seen.connector, self._restarts)
+        seen.alarms += guard_rules.log_alarms(seen.ended)
 
     async def _act(self, seen: Seen, connect: ConnectClient, epoch: int) -> None:
         slot, now = seen.slot, self._now()
@@ -165,6 +174,8 @@ class Guard:
             return
         reason = epochs.read_broken(self._settings, epoch)
         reason = reason or guard_rules.epoch_reason(slot, seen.captured_lsn, seen.view.holes.get(epoch))
+        if reason is None and self._partition_hole is not None and self._partition_hole.found_us >= epoch * _MICRO:
+            reason = self._partition_hole.reason
         if reason is not None:
             await self._new_epoch(seen, reason, epoch)
             return
@@ -176,6 +187,7 @@ class Guard:
             self._restarts.ran(now)
         await self._keep_paused(seen)
         await self._copy_again(seen, epoch)
+        await self._tell_ended(seen.ended)
         await self._write_sequences(now)
 
     async def _new_epoch(self, seen: Seen, reason: str, epoch: int) -> None:
@@ -213,6 +225,14 @@ class Guard:
             name = signal_name(WHOLE, int(self._now().timestamp() * 1_000_000))
             await database.execute(_SIGNAL, (name, EXECUTE, execute_data(tables)))
             log.warning("tables are copied once more", action="guard.copy", copy=name, tables=tables)
+
+    async def _tell_ended(self, ended: Sequence[Hole]) -> None:
+        """File the gap in which a log ended; again after a restart, which changes nothing."""
+        for gap in map(guard_rules.gap_of_ended, ended):
+            if gap.gap not in self._told:
+                database = await self._database()
+                await database.execute(_EMIT, (GAP_PREFIX, encode_gap(gap)))
+                self._told.add(gap.gap)
 
     async def _write_sequences(self, now: dt.datetime) -> None:
         if now - self._sequences_at < _SEQUENCES_EVERY:

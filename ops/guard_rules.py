@@ -12,6 +12,7 @@ import datetime as dt
 import enum
 from typing import TYPE_CHECKING, Final
 
+from connectors.ledger import Gap
 from connectors.table_copies import ENDS, asked_us, failures
 
 if TYPE_CHECKING:
@@ -218,6 +219,36 @@ def connector_alarms(status: ConnectorStatus | None, restarts: Restarts) -> list
         text = f"the connector does not run: {', '.join(sorted(states))}"
         return [Alarm(level=Level.WARN, what="connector_idle", text=text, hint="see connect.log")]
     return []
+
+
+def log_alarms(ended: Sequence[Hole]) -> list[Alarm]:
+    """Return what is to be said of logs of objects and events that are read no more."""
+    hint = "`wedsync-backup epoch begin --yes --lost` makes new ones; then `down` and `up`"
+    return [
+        Alarm(
+            level=Level.CRITICAL,
+            what=f"log_over_{each.source}",
+            text=f"nothing of {each.source} is routed or protected any more: {each.what}",
+            hint=hint,
+        )
+        for each in ended
+    ]
+
+
+def gap_of_ended(hole: Hole) -> Gap:
+    """Return the gap in which a log ended: its places are numbers of records."""
+    return Gap(
+        gap=f"{hole.source}-e{hole.epoch}-over",
+        source=hole.source,
+        from_epoch=hole.epoch,
+        to_epoch=hole.epoch,
+        from_us=max(0, hole.committed_us),
+        to_us=hole.found_us,
+        from_lsn=hole.position,
+        to_lsn=hole.position,
+        reason=hole.what,
+        found_us=hole.found_us,
+    )
 
 
 def lsn_text(lsn: int) -> str:

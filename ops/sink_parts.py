@@ -20,7 +20,7 @@ from schemas.backup import Priority
 from schemas.errors import WedSyncError
 from schemas.work import STREAMS
 from sinks.blobs import BlobSink
-from sinks.catalog_tables import GAPS, OBJECTS, PACKS
+from sinks.catalog_tables import CAPTURE_GAPS, GAPS, OBJECTS, PACKS
 from sinks.checkpoint import CheckpointWriter
 from sinks.controls import ControlsFollower
 from sinks.owed import OwedCopies
@@ -39,6 +39,10 @@ _GAUGES_EVERY_SECONDS: Final = 2.0
 _LAG_EVERY_SECONDS: Final = 5.0
 _SINKS_EVERY_SECONDS: Final = 5.0
 _FINISH_SECONDS: Final = 10.0
+_ALL_GAPS: Final = sa.select(
+    sa.select(sa.func.count()).select_from(GAPS).scalar_subquery()
+    + sa.select(sa.func.count()).select_from(CAPTURE_GAPS).scalar_subquery()
+)
 
 
 class SinkParts:
@@ -123,7 +127,7 @@ class SinkParts:
         while True:
             claimed.set(await self._scalar(sa.select(count).where(OBJECTS.c.state == "claimed")))
             owed.set(await self._scalar(sa.select(count).where(PACKS.c.is_full.is_(False))))
-            gaps.set(await self._scalar(sa.select(count).select_from(GAPS)))
+            gaps.set(await self._scalar(_ALL_GAPS))
             with contextlib.suppress(WedSyncError):  # A store that is down makes the number late, not the worker.
                 unresolved.set(len((await letters.refresh()).unresolved()))
             suspects = self.archive.health.suspects()

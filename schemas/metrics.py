@@ -50,7 +50,7 @@ PACKS_OWED: Final = Metric("wedsync_packs_owed", "gauge", "packs with fewer copi
 GAPS: Final = Metric("wedsync_gaps", "gauge", "entries of the gap ledger")
 STORE_SUSPECT: Final = Metric("wedsync_store_suspect", "gauge", "1 while a store's last call failed", ("store",))
 CAPTURE_HOLES: Final = Metric(
-    "wedsync_capture_holes", "gauge", "logs in which a hole was found: each needs a new epoch"
+    "wedsync_capture_holes", "gauge", "logs in which a hole was found: the platform's needs a new epoch"
 )
 SLOT_KEPT_BYTES: Final = Metric("wedsync_slot_kept_bytes", "gauge", "log the server keeps back for the slot")
 SLOT_LAG: Final = Metric("wedsync_slot_lag_seconds", "gauge", "for how long the first log not yet confirmed has waited")

@@ -11,5 +11,6 @@ Read first, for the way in: `window` and `packer` over `seal` (what is built, pu
 holds the keys. For the way back: `cut` (from an instant to a position), `history`, `restore_plan`
 over `row_versions` and `schema_history` (rows through changes of their schema), `restore`, and `targets`
 (where rows go). `lanes` is where everything waits for its turn on the way to the stores, `controls` what an
-operator has ordered. `checkpoint` and `rebuild` bring back a catalog that was lost.
+operator has ordered, `partition_holes` and `gap_telling` what is known to be missing. `checkpoint` and
+`rebuild` bring back a catalog that was lost.
 """

@@ -38,6 +38,7 @@ def sink_worker(
         topics=BACKUP_TOPICS,
         handle=unframing(sink.accept, registry),
         watermarks=sink,
+        outrun=sink.outrun,
         companions=[sink.watch, *companions],
         finish=stop,
     )

@@ -14,6 +14,7 @@ from schemas.errors import RefusedError
 from schemas.pack import NO_PREVIOUS
 from sinks import gap_rows, promotion_rows
 from sinks.catalog_tables import COPIES, FRAMES, FRONTIERS, GAPS, OBJECTS, PACKS, PARTITIONS
+from sinks.partition_holes import gap_source
 from sinks.receipts import (
     BlobReceipt,
     Claim,
@@ -63,6 +64,7 @@ def mark(connection: sa.Connection, topic: str, topic_id: str, partition: int) -
         recent=tuple(
             (source, epoch, tuple((at, of) for at, of in pairs)) for source, epoch, pairs in json.loads(row.recent)
         ),
+        holed_us=gap_rows.newest_us(connection, gap_source(topic, partition)),
     )
 
 

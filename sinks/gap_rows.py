@@ -27,3 +27,9 @@ def known(connection: sa.Connection) -> list[Gap]:
     """Return the gaps of all sources, in the order in which they were found."""
     rows = connection.execute(sa.select(CAPTURE_GAPS).order_by(CAPTURE_GAPS.c.found_us, CAPTURE_GAPS.c.gap))
     return [Gap(**row) for row in rows.mappings()]
+
+
+def newest_us(connection: sa.Connection, source: str) -> int:
+    """Return when the last gap of a source was found, in microseconds; 0 for none."""
+    found = sa.select(sa.func.max(CAPTURE_GAPS.c.found_us)).where(CAPTURE_GAPS.c.source == source)
+    return connection.execute(found).scalar_one() or 0

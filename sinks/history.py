@@ -20,6 +20,7 @@ from sinks.catalog_tables import COPIES, FRAMES, FRONTIERS, GAPS, OBJECTS, PACKS
 from sinks.cut import FrontierRow
 from sinks.in_order import in_order
 from sinks.packer import decode_changes
+from sinks.partition_holes import gap_source
 from sinks.receipts import FrameAt
 
 if TYPE_CHECKING:
@@ -90,10 +91,9 @@ class History:
             )
         )
 
-    async def capture_gaps(self, source: str) -> list[Gap]:
-        """Return the stretches of time of which a source's log is not whole."""
-        gaps = await self._catalog.run(gap_rows.known)
-        return [gap for gap in gaps if gap.source == source]
+    async def capture_gaps(self) -> list[Gap]:
+        """Return the stretches of time of which a source's log, or a partition of a backup topic, is not whole."""
+        return await self._catalog.run(gap_rows.known)
 
     async def key(self, wedding: str) -> bytes:
         """Return a wedding's data key.
@@ -129,11 +129,6 @@ class History:
         async with contextlib.aclosing(in_order(read, frames, at_once=at_once)) as read_frames:
             async for each in read_frames:
                 yield each
-
-
-def gap_source(topic: str, partition: int) -> str:
-    """Return under which source the gap ledger files a hole in a backup partition."""
-    return f"{topic}/{partition}"
 
 
 def _decode(plain: bytes) -> Changes:

@@ -247,5 +247,10 @@ def _frontier_record(mark: Any) -> dict[str, Any]:
 def _after(mark: PartitionMark, window: SortedWindow, packs: Sequence[BuiltPack]) -> PartitionMark:
     head = chain_head(mark.head, [pack.pack_hash for pack in packs]) if packs else mark.head
     return dataclasses.replace(
-        mark, next_offset=window.last + 1, head=head, frontiers=window.frontiers, recent=window.recent
+        mark,
+        next_offset=window.last + 1,
+        head=head,
+        frontiers=window.frontiers,
+        recent=window.recent,
+        holed_us=window.holed_us,
     )

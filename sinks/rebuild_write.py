@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 from schemas.backup import PLATFORM
 from sinks import catalog_statements
 from sinks.catalog_tables import COPIES, FRAMES, FRONTIERS, GAPS, KEYS, OBJECTS, PACKS, PARTITIONS
-from sinks.history import gap_source
+from sinks.partition_holes import gap_source
 from sinks.receipts import ObjectState, PackReceipt
 from sinks.stores.port import Proof
 

@@ -88,7 +88,8 @@ class PartitionMark:
     """Where a partition stands: the next offset wanted, the head of its chain, and what it knows.
 
     `recent` are the (position, wedding) pairs, by (source, epoch), received beyond the frontier:
-    what is routed again after a crash is told by them.
+    what is routed again after a crash is told by them. `holed_us` is when its last hole ended, 0 for none:
+    see `partition_holes`.
     """
 
     topic: str
@@ -98,6 +99,7 @@ class PartitionMark:
     head: bytes
     frontiers: tuple[FrontierMark, ...] = ()
     recent: tuple[Recent, ...] = ()
+    holed_us: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

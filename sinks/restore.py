@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from schemas.backup import PLATFORM, QUARANTINE, UNREAD
 from schemas.errors import CorruptionError, RefusedError
 from schemas.topics import BACKUP_TOPICS
+from sinks import gap_telling
 from sinks.commits import commits_near, place_of
 from sinks.cut import (
     LogPlace,
@@ -34,6 +35,7 @@ from sinks.cut import (
 )
 from sinks.in_order import in_order
 from sinks.object_files import Missing, ObjectFiles, ReadyObject, missing
+from sinks.partition_holes import gap_source
 from sinks.restore_plan import Replay, completed_table
 from sinks.restore_report import Measure, Plan, RestoreResult, Status
 
@@ -127,9 +129,10 @@ class Restorer:
         state = replay.state()
         if wedding is not None:
             never = [each for each in never if not _is_platform(each, state.mapping or self._mapping)]
-        touched, passed = _told(await self._history.capture_gaps(self._source), cut)
-        losses = [*_erased(erased), *await self._gaps(among), *touched]
-        return _warned(state, [*_never_copied(never), *losses, *passed], is_whole=not (losses or never)), replay.related
+        gaps = gap_telling.told(await self._capture_gaps(among), cut)
+        losses = [*_erased(erased), *await self._history.log_gaps(await self._places(among)), *gaps.losses]
+        warnings = [*_never_copied(never), *losses, *gaps.notes]
+        return _warned(state, warnings, is_whole=not (losses or never)), replay.related
 
     async def plan(self, wedding: str | None, at: Moment) -> Plan:
         """Return what a restore would bring and cost; nothing is written."""
@@ -194,13 +197,9 @@ class Restorer:
         try:
             return decide_cut(commits, known, source=self._source, at_us=at_us, place=place)
         except RefusedError as error:
-            raise await self._with_gap(error, at_us) from error
-
-    async def _with_gap(self, error: RefusedError, at_us: int | None) -> RefusedError:
-        """Return a refusal that names the gap its instant falls into, where one was filed."""
-        gaps = [each for each in await self._history.capture_gaps(self._source) if each.touches(at_us or 0)]
-        reasons = "; ".join(dict.fromkeys(each.reason for each in gaps))
-        return RefusedError(f"{error} (gap: {reasons})", hint=error.hint) if gaps else error
+            # Where a gap was filed that its instant falls into, the refusal names it.
+            reasons = gap_telling.reasons(await self._capture_gaps(weddings), self._source, at_us)
+            raise RefusedError(f"{error} (gap: {reasons})" if reasons else str(error), hint=error.hint) from error
 
     async def _replay(self, replay: Replay, wedding: str, frames: Sequence[FrameAt], *, is_needed: bool) -> bool:
         """Replay one wedding's frames; return False for one whose key is gone, unless it is the one asked for."""
@@ -229,12 +228,16 @@ class Restorer:
                         raise _too_early(table, complete_us)
         return sorted(waiting)
 
-    async def _gaps(self, weddings: Sequence[str] | None) -> list[str]:
-        """Return the holes in the partitions this restore depends on."""
+    async def _capture_gaps(self, weddings: Sequence[str] | None) -> list[Gap]:
+        """Return the gaps of the sources' logs, and of the partitions this restore depends on."""
+        places = {gap_source(*place) for place in await self._places(weddings)}
+        return gap_telling.relevant(await self._history.capture_gaps(), places)
+
+    async def _places(self, weddings: Sequence[str] | None) -> list[tuple[str, int]]:
+        """Return the partitions this restore depends on."""
         rows = await self._history.frontiers()
         partitions = relevant_partitions(weddings, self._partitions or _partitions_ever(rows))
-        places = [(topic, partition) for topic in BACKUP_TOPICS for partition in sorted(partitions)]
-        return await self._history.log_gaps(places)
+        return [(topic, partition) for topic in BACKUP_TOPICS for partition in sorted(partitions)]
 
     async def _find(self, versions: Iterable[ObjectVersion]) -> tuple[list[ReadyObject], list[Missing]]:
         """Return where the bytes of versions are, and which cannot be had."""
@@ -333,23 +336,6 @@ def _never_copied(tables: Sequence[str]) -> list[str]:
         return []
     names = ", ".join(tables)
     return [f"never copied in this epoch: {names}: rows older than the capture and never touched since are missing"]
-
-
-def _told(gaps: Sequence[Gap], cut: Cut) -> tuple[list[str], list[str]]:
-    """Return what to say of gaps the restore falls into, and of the one its epoch began with."""
-    at_us = cut.committed_us if cut.at_us is None else cut.at_us
-    touched = [f"this instant lies in a gap: {_span(gap)}: {gap.reason}" for gap in gaps if gap.touches(at_us)]
-    passed = [
-        f"not captured: what changed between {_span(gap)} ({gap.reason}); all tables were copied again after it"
-        for gap in gaps
-        if gap.to_epoch == cut.order.epoch and gap.to_us <= at_us
-    ]
-    return touched, passed
-
-
-def _span(gap: Gap) -> str:
-    begin = instant(gap.from_us).isoformat() if gap.from_us else "an unknown instant"
-    return f"{begin} and {instant(gap.to_us).isoformat()}"
 
 
 def _erased(weddings: Sequence[str]) -> list[str]:

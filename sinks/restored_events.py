@@ -18,6 +18,7 @@ from connectors.cloudevents import is_json
 from connectors.debezium import Change, Operation
 from schemas import codec
 from schemas.errors import FormatError
+from schemas.versions import MAGIC
 from sinks.cut import Order
 from streams import events
 
@@ -60,8 +61,8 @@ class Events:
         """
         if change["source"] != APPLICATION_SOURCE or change["kind"] != events.KIND:
             return False
-        if codec.name_of(change["payload"]) != "ApplicationEvent":
-            return False
+        if not change["payload"].startswith(MAGIC) or codec.name_of(change["payload"]) != "ApplicationEvent":
+            return False  # What the router filed in this log of the log itself.
         if self._is_wanted(change) and (self._at_us is None or change["committed_at"] <= self._at_us):
             self._keep(_of_application(change))
         return True

@@ -17,7 +17,7 @@ import structlog
 
 from schemas import codec
 from schemas.backup import Priority
-from schemas.errors import TransientError
+from schemas.errors import CorruptionError, TransientError
 from schemas.topics import priority_of_topic
 
 if TYPE_CHECKING:
@@ -103,6 +103,23 @@ class Sink:
         """Return the watermark of each partition."""
         return {each: window.mark.next_offset for each, window in self._partitions.items()}
 
+    async def outrun(self, at: Partition, wanted: int, first: int, end: int) -> int | None:
+        """Go on behind records that are gone before they were protected; the next window files the hole.
+
+        Raises:
+            CorruptionError: Kafka lost the end of the partition. Its offsets would be given out again, and two packs
+                of one name would hold different records: nobody may go on with this topic.
+        """
+        place = f"{at[0]} partition {at[1]}"
+        if wanted > end:
+            raise CorruptionError(
+                f"{place}: Kafka lost records {end} to {wanted - 1}, protected before: their numbers come anew",
+                hint="delete the backup topics, then `up` and `epoch begin --yes --lost`: all tables are copied again",
+            )
+        log.error("records are gone", action="sink.hole", place=place, first=wanted, last=first - 1)
+        self._partitions[at].skip_to(first)
+        return first
+
     def full(self) -> frozenset[Partition]:
         """Return the partitions that have enough for now: see `streams.intake.Watermarks`."""
         return frozenset(each for each, window in list(self._partitions.items()) if window.is_full)
@@ -180,6 +197,10 @@ class PartitionWindow:
             await asyncio.wait([self._task], timeout=_STOP_SECONDS)
             self._task.cancel()
             await asyncio.wait([self._task])
+
+    def skip_to(self, offset: int) -> None:
+        """Take the record at `offset` as the next one: those before it are gone, and the window it opens says so."""
+        self._next_offset = max(self._next_offset, offset)
 
     async def add(self, records: Sequence[Record]) -> None:
         """Append records in offset order.

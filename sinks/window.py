@@ -17,6 +17,7 @@ from schemas.backup import Residency
 from schemas.errors import FormatError
 from schemas.pack import LogEntry
 from sinks.packer import WeddingEvents, WindowPart
+from sinks.partition_holes import filing, hole_before, is_stopped
 from sinks.promotion_rows import PromotedWedding
 from sinks.receipts import FrontierMark, PartitionMark
 from streams.dead_letters import Place, letter_changes, reason_of
@@ -54,12 +55,15 @@ class SortedWindow:
     undecodable: int
     promoted: tuple[PromotedWedding, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    holed_us: int = 0
 
 
 def sort_window(records: Sequence[Record], mark: PartitionMark) -> SortedWindow:
-    """Sort consecutive records that begin at the partition's mark."""
+    """Sort consecutive records that begin at the partition's mark, or behind a hole, which is filed."""
     assert records
     sorting = _Sorting(mark)
+    if (hole := hole_before(mark, records[0])) is not None:
+        sorting.file(hole, records[0])
     for record in records:
         sorting.take(record)
     return sorting.finish(records[0].offset, records[-1].offset)
@@ -75,7 +79,14 @@ class _Sorting:
         self._instants: list[tuple[int, int]] = []
         self._promoted: list[PromotedWedding] = []
         self._gaps: list[Gap] = []
+        self._holed_us = mark.holed_us
         self._repeated = self._undecodable = 0
+
+    def file(self, hole: Gap, record: Record) -> None:
+        """Keep among the changes that records are gone before this one, and take no word for theirs any more."""
+        self._holed_us = max(self._holed_us, hole.found_us)
+        value = filing(hole)
+        self._add(codec.decode("BackupChange", value), record, value)
 
     def take(self, record: Record) -> None:
         value = record.value or b""
@@ -105,13 +116,14 @@ class _Sorting:
         known = self._frontiers.get(source)
         if known is not None and known.position >= frontier["position"]:
             return
-        self._frontiers[source] = FrontierMark(
-            source=source[0],
-            epoch=source[1],
-            position=frontier["position"],
-            lsn=frontier["lsn"],
-            committed_us=frontier["committed_at"],
-        )
+        if not is_stopped(*source, self._holed_us):
+            self._frontiers[source] = FrontierMark(
+                source=source[0],
+                epoch=source[1],
+                position=frontier["position"],
+                lsn=frontier["lsn"],
+                committed_us=frontier["committed_at"],
+            )
         beyond = {pair: None for pair in self._recent.get(source, ()) if pair[0] > frontier["position"]}
         self._recent[source] = beyond
 
@@ -172,6 +184,7 @@ class _Sorting:
             undecodable=self._undecodable,
             promoted=tuple(self._promoted),
             gaps=tuple(self._gaps),
+            holed_us=self._holed_us,
         )
 
 

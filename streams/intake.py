@@ -200,12 +200,13 @@ class Intake(Service):  # type: ignore[misc]
 
     def _is_there(self, consumer: Any, wanted: Any) -> bool:
         """Return whether a partition can be read; what is wanted and gone is filed, and read on if it may be."""
-        if self._outrun is None or wanted.offset < 0:
+        if self._outrun is None:
             return True
         first, end = consumer.get_watermark_offsets(wanted, timeout=_WATERMARKS_SECONDS, cached=False)
-        if first <= wanted.offset <= end:
+        next_offset = max(0, wanted.offset)  # A log that nobody has read yet began at 0 all the same.
+        if first <= next_offset <= end:
             return True
-        begin = self._in_loop(self._outrun((wanted.topic, wanted.partition), wanted.offset, first, end))
+        begin = self._in_loop(self._outrun((wanted.topic, wanted.partition), next_offset, first, end))
         wanted.offset = wanted.offset if begin is None else begin
         return begin is not None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from connectors.connector_config import PLATFORM_SOURCE
 from connectors.table_copies import CopyNotice
 from schemas.live_mapping import LiveMapping
 from schemas.shapes import Schema, parse_shape
@@ -72,6 +73,21 @@ def _schema_messages(path: pathlib.Path, source: str) -> list[bytes]:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
             return [row[0] for row in db.execute(query, (source,))]
     except sqlite3.OperationalError:  # As above.
+        return []
+
+
+def ended_logs(path: pathlib.Path) -> list[Hole]:
+    """Return the logs, other than the platform's, that are read no more and have no later epoch. Blocks briefly."""
+    if not path.exists():
+        return []
+    query = (
+        "SELECT holes.* FROM holes JOIN sources USING (source, epoch) WHERE position >= next_offset AND source <> ?"
+        " AND epoch = (SELECT max(epoch) FROM sources AS any WHERE any.source = holes.source) ORDER BY source"
+    )
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
+            return [Hole(*row) for row in db.execute(query, (PLATFORM_SOURCE,))]
+    except sqlite3.OperationalError:
         return []
 
 

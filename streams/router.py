@@ -11,12 +11,14 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from schemas import codec
+from schemas.backup import PLATFORM
 from schemas.topics import BACKUP_TOPICS, parse_capture_topic
+from streams import lost_records
 from streams.destinations import Destinations
+from streams.lost_records import Lost
 from streams.priority import DEFAULT_RULES
 from streams.records import Outgoing
 from streams.routing import SourceRouting
-from streams.witness import Hole
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -89,6 +91,9 @@ class Router:
         progress: Progress | None,
     ) -> list[Outgoing]:
         with self._state.one_batch():
+            if progress is not None:
+                for first, last in lost_records.jumps(records, progress.next_offset):
+                    await self._file(source, epoch, first, last, progress)
             outgoing, committed_us = self._routing(source, epoch, topic).decide(
                 records, committed_us=progress.committed_us if progress else 0, now=self._now()
             )
@@ -138,7 +143,7 @@ class Router:
                 if (progress := self._state.progress(*key)) is not None
                 and self._announced.get(key) != progress.next_offset
                 # What lies behind a hole is protected, but nobody may be told that everything is.
-                and not self._state.witness.has_hole(*key)
+                and (lost_records.goes_on(key[0]) or not self._state.witness.has_hole(*key))
             }
             if moved:
                 await self._producer.deliver(
@@ -168,22 +173,20 @@ class Router:
         """File that records of a log are gone before they were routed, and return where to go on.
 
         Retention outran the router, or the broker lost the end of the topic: then its offsets would be given out
-        again, and this log is over. Either way its frontier stands still, and a new epoch is due.
+        again, and this log is over. The platform's frontier stands still either way, and a new epoch is due; any
+        other log goes on behind what it lost.
         """
         source, epoch = parse_capture_topic(at[0])
-        what = f"the log has a hole: records {wanted} to {first - 1} are gone from Kafka before they were routed"
-        if wanted > end:
-            what = f"the log has a hole: Kafka lost records {end} to {wanted - 1} of it"
         async with self._one_at_a_time:
             progress = self._state.progress(source, epoch)
-            assert progress is not None, "what was wanted was remembered"
-            found_us = int(self._now().timestamp() * 1_000_000)
-            hole = Hole(source, epoch, wanted, progress.whole_lsn, progress.committed_us, found_us, what)
             with self._state.one_batch():
-                self._state.witness.file_hole(hole)
-                if wanted < first:
-                    self._state.advance(source, epoch, next_offset=first, committed_us=progress.committed_us)
-        return first if wanted < first else None
+                if wanted > end:
+                    self._end(self._lost(source, epoch, end, wanted - 1, progress), progress)
+                    return None
+                await self._file(source, epoch, wanted, first - 1, progress)
+                committed_us = progress.committed_us if progress is not None else 0
+                self._state.advance(source, epoch, next_offset=first, committed_us=committed_us)
+        return first
 
     async def revoked(self, partitions: Sequence[Partition]) -> None:
         """Wait for the batch in flight: what comes later of these partitions is routed by another."""
@@ -200,6 +203,26 @@ class Router:
     def full(self) -> frozenset[Partition]:
         """Return nothing: what is routed is never kept, so the queue of batches is bound enough."""
         return frozenset()
+
+    def _end(self, lost: Lost, progress: Progress | None) -> None:
+        """Remember that a log is over, whose next offset was beyond its end."""
+        what = f"the log has a hole: Kafka lost records {lost.first} to {lost.last} of it"
+        hole = lost_records.hole_of(lost, progress)._replace(position=lost.last + 1, what=what)
+        if lost_records.goes_on(lost.source):
+            self._state.witness.end_log(hole)
+        else:
+            self._state.witness.file_hole(hole)
+
+    async def _file(self, source: str, epoch: int, first: int, last: int, progress: Progress | None) -> None:
+        """Remember and tell that records are gone; inside the state's batch."""
+        lost = self._lost(source, epoch, first, last, progress)
+        self._state.witness.file_hole(lost_records.hole_of(lost, progress))
+        if lost_records.goes_on(source):
+            await self._producer.deliver([lost_records.filed(lost, self._destinations.of(PLATFORM, self._now()))])
+
+    def _lost(self, source: str, epoch: int, first: int, last: int, progress: Progress | None) -> Lost:
+        committed_us = progress.committed_us if progress is not None else 0
+        return Lost(source, epoch, first, last, committed_us, int(self._now().timestamp() * 1_000_000))
 
     def _routing(self, source: str, epoch: int, topic: str) -> SourceRouting:
         if (source, epoch) not in self._routings:

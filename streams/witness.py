@@ -87,6 +87,12 @@ class LogWitness:
         self._db.execute("INSERT OR IGNORE INTO holes VALUES (?, ?, ?, ?, ?, ?, ?)", hole)
         self._holed.add((hole.source, hole.epoch))
 
+    def end_log(self, hole: Hole) -> None:
+        """Remember that a log is over: it is read no more from the hole's position on, whatever is written there."""
+        log.error("a log is over", action="router.over", source=hole.source, epoch=hole.epoch, reason=hole.what)
+        self._db.execute("INSERT OR REPLACE INTO holes VALUES (?, ?, ?, ?, ?, ?, ?)", hole)
+        self._holed.add((hole.source, hole.epoch))
+
     def beat(self, source: str, epoch: int) -> Beat | None:
         """Return the last beat of the heartbeat row."""
         if (source, epoch) not in self._beats:

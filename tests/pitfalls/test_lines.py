@@ -145,6 +145,7 @@ CLIENTS = {
     ),
     "retention outruns the backup": (
         "unit/streams/test_intake.py::test_records_that_are_gone_are_a_hole_and_never_skipped",
+        "unit/sinks/test_partition_holes.py::test_the_sink_goes_on_behind_a_hole_and_files_it",
     ),
     "brokers and registries without a JVM": (
         "unit/streams/test_intake.py::test_delivered_means_on_the_topic",

@@ -21,6 +21,8 @@ from ops.guard_rules import (
     copy_again,
     copy_alarms,
     epoch_reason,
+    gap_of_ended,
+    log_alarms,
     slot_alarms,
     table_alarms,
 )
@@ -152,3 +154,13 @@ def test_a_copy_that_fails_and_fails_is_left_to_a_person() -> None:
     assert [each.level for each in copy_alarms(again, THERE)] == [Level.CRITICAL]
     assert [each.level for each in copy_alarms([FAILED], THERE)] == [Level.WARN]
     assert copy_alarms(again, ()) == []
+
+
+def test_a_log_that_is_over_is_an_alarm_and_a_gap() -> None:
+    """Nothing else would tell: its records wait in Kafka, and nobody reads them."""
+    hole = Hole("objects", 5, 70, 0, 9_000_000, 10_000_000, "Kafka lost records 60 to 69 of it")
+
+    (alarm,) = log_alarms([hole])
+    assert (alarm.level, "lost records 60 to 69" in alarm.text) == (Level.CRITICAL, True)
+    gap = gap_of_ended(hole)
+    assert (gap.source, gap.from_us, gap.to_us) == ("objects", 9_000_000, 10_000_000)

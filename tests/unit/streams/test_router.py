@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.debezium import UNAVAILABLE
+from connectors.ledger import gap_of
 from connectors.storage import encode_notice
 from schemas import codec
 from schemas.backup import PLATFORM, QUARANTINE, UNREAD
 from schemas.errors import TransientError
 from schemas.partitioning import partition_of
 from schemas.topics import BACKUP_TOPICS, DEAD_LETTERS
-from streams.records import rank_of
+from streams.observed import ended_logs
+from streams.records import RecordBatch, rank_of
 from streams.router import Router
 from streams.state import RouterState
 from tests import builders
@@ -408,6 +410,39 @@ async def test_a_log_that_retention_has_outrun_goes_on_behind_the_hole(rig: Rig)
     assert (rig.router.holes, await rig.router.announce_frontiers()) == (1, 0)
 
 
+@pytest.mark.parametrize("begin", [0, 1])
+async def test_a_log_of_objects_goes_on_and_files_what_it_lost(rig: Rig, begin: int) -> None:
+    """Also when nobody had read it yet: its records stand for themselves, and its frontier goes on."""
+    await rig.router.assigned([(OBJECTS, 0)])
+    if begin:
+        await rig.route(encode_notice(builders.a_notice()), topic=OBJECTS)
+    assert await rig.router.outrun((OBJECTS, 0), begin, 5, 9) == 5
+
+    filed = codec.decode("BackupChange", rig.producer.delivered[-1].value or b"")
+    gap = gap_of(filed["payload"])
+    assert (filed["position"], filed["wedding"], gap and (gap.source, gap.from_lsn)) == (
+        4,
+        PLATFORM,
+        ("objects", begin),
+    )
+    rig.producer.delivered.clear()
+    assert (rig.router.holes, await rig.router.announce_frontiers()) == (1, 1)
+
+
+async def test_numbers_that_never_came_are_a_hole(rig: Rig) -> None:
+    """Between two batches or within one: a broker numbers a log without gaps."""
+    for topic in (CAPTURE, OBJECTS):
+        await rig.router.route(a_batch(topic, [builders.a_begin()]))
+    odd = [a_record(offset, encode_notice(builders.a_notice(key=str(offset)))) for offset in (1, 2, 5)]
+    await rig.router.route(RecordBatch(OBJECTS, 0, odd))
+    await rig.router.route(a_batch(CAPTURE, [builders.a_begin()], first=4))
+
+    gaps = [codec.decode("BackupChange", each.value or b"") for each in rig.producer.delivered]
+    found = [gap_of(each["payload"]) for each in gaps if each["kind"] == "message"]
+    assert [gap and (gap.source, gap.from_lsn, gap.to_lsn) for gap in found] == [("objects", 3, 4)]
+    assert rig.state.witness.has_hole("platform", builders.EPOCH)
+
+
 async def test_a_log_whose_end_was_lost_is_not_read_on(rig: Rig) -> None:
     """Its offsets would be given out again, for other records."""
     await rig.router.assigned([(CAPTURE, 0)])
@@ -415,6 +450,21 @@ async def test_a_log_whose_end_was_lost_is_not_read_on(rig: Rig) -> None:
 
     assert await rig.router.outrun((CAPTURE, 0), 1, 0, 0) is None
     assert rig.router.holes == 1
+
+
+async def test_a_log_of_objects_that_is_over_is_told_of(tmp_path: pathlib.Path) -> None:
+    """Nothing of it is protected any more, until there is a later one; of the platform's the guard knows."""
+    rig, path = Rig(), tmp_path / "state.db"
+    rig.router = Router(
+        mapping=builders.a_mapping(), state=RouterState(path), producer=rig.producer, partitions=1, now=rig.clock
+    )
+    for topic in (CAPTURE, OBJECTS):
+        await rig.router.route(a_batch(topic, [builders.a_begin()]))
+        assert await rig.router.outrun((topic, 0), 1, 0, 0) is None
+
+    assert [(each.source, each.position) for each in ended_logs(path)] == [("objects", 1)]
+    await rig.router.route(a_batch(f"capture.objects.e{builders.EPOCH + 1}", [builders.a_begin()]))
+    assert ended_logs(path) == []
 
 
 async def test_a_partition_that_comes_back_is_routed_by_what_another_router_learned(tmp_path: pathlib.Path) -> None:
