@@ -125,7 +125,7 @@ async def _restore(settings: Settings, running: bringup.Running) -> dict[str, An
     began = time.monotonic()
 
     def target(state: State) -> PostgresTarget:
-        return PostgresTarget(dsn, mapping, ddl=state.ddl, sequences=state.sequences)
+        return PostgresTarget(dsn, mapping, ddl=state.ddl, sequences=state.sequences, used_numbers=state.used_numbers)
 
     with restoring.opened(settings) as archive:
         result = await restoring.restorer_of(archive).restore(

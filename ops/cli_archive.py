@@ -203,7 +203,14 @@ async def _restore(
     def rows(state: WeddingState) -> RowTarget:
         if is_database:
             of_that_time = state.mapping or mapping
-            return PostgresTarget(target, of_that_time, ddl=state.ddl, overwrite=overwrite, sequences=state.sequences)
+            return PostgresTarget(
+                target,
+                of_that_time,
+                ddl=state.ddl,
+                overwrite=overwrite,
+                sequences=state.sequences,
+                used_numbers=state.used_numbers,
+            )
         folder = pathlib.Path(target) / "rows"
         return FileTarget(folder, overwrite=overwrite, events=ndjson(state.events), ddl=state.ddl)
 

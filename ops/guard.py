@@ -54,7 +54,7 @@ EVERY_SECONDS: Final = 1.0
 STALE_AFTER: Final = dt.timedelta(seconds=15)
 _TABLES_EVERY: Final = dt.timedelta(seconds=10)
 _EPOCH_EVERY: Final = dt.timedelta(seconds=5)
-_SEQUENCES_EVERY: Final = dt.timedelta(seconds=60)
+_SEQUENCES_EVERY: Final = dt.timedelta(seconds=15)
 _PATIENCE: Final = dt.timedelta(seconds=3)
 _TICK_SECONDS_MAX: Final = 30.0
 _MICRO: Final = 1_000_000

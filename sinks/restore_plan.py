@@ -24,9 +24,9 @@ from schemas.backup import UNREAD
 from schemas.errors import FormatError
 from schemas.shapes import SHAPE_PREFIX, parse_shape
 from sinks.commits import commit_of
-from sinks.cut import Order
+from sinks.cut import Order, instant
 from sinks.restored_events import Events
-from sinks.restored_sequences import Sequences
+from sinks.restored_sequences import Sequences, UsedNumbers, without_column
 from sinks.row_versions import START, RowVersions
 from sinks.schema_ddl import schema_sql
 from sinks.schema_history import SchemaHistory
@@ -88,7 +88,8 @@ class Audit:
 class State:
     """What existed at the cut: table → key → image, and objects; all in the names of that time.
 
-    `ddl` is the schema of that time, if captured, `mapping` how rows found their wedding then.
+    `ddl` is the schema of that time, if captured, `mapping` how rows found their wedding then. `sequences` are the
+    values last told, `used_numbers` the largest that any row read ever bore, by table and column.
     """
 
     wedding: str | None
@@ -102,6 +103,7 @@ class State:
     is_whole: bool = True
     mapping: TableMapping | None = None
     sequences: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    used_numbers: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
     def tables(self) -> dict[str, list[Image]]:
         """Return the row images of each table that has any, in the order of their keys."""
@@ -119,6 +121,7 @@ class Replay:
         self._objects: dict[tuple[ObjectName, bool], ObjectVersion] = {}
         self._events = Events(wedding=wedding, at_us=cut.at_us)
         self._sequences = Sequences()
+        self._numbers = UsedNumbers(self._history, mapping, self._sequences)
         self.related: set[str] = set()
         self._dump: tuple[Order, bytes] = (START, b"")
         self._audit = _Auditor(is_exact=wedding is None)
@@ -184,6 +187,7 @@ class Replay:
             raise FormatError("a row whose payload is no change", hint="it was written by another version")
         captured = debezium.with_whole_images(captured)
         self.related.update(change["also"])
+        self._numbers.take(order, change["table"], captured.before, captured.after)
         is_copied = captured.operation is Operation.READ
         self._rows.take(order, change["table"], captured.before, captured.after, is_copied=is_copied)
 
@@ -241,6 +245,7 @@ class Replay:
             ddl=self._ddl(),
             audit=self._audit.result(),
             sequences=self._sequences.values,
+            used_numbers=self._numbers.largest(),
             events=self._events.found(),
             warnings=warnings,
             is_whole=not (self._unreadable or self._rows.unknown() or self._unresolved() or self._history.failures()),
@@ -279,6 +284,11 @@ class Replay:
         for table, count in sorted(self._rows.unknown().items()):
             yield f"table {table} has no rule in the mapping: {count} changes of it are not part of this restore"
         yield from (each.note for each in self._mapping.hidden if rows.get(each.table))
+        last = self._history.last()
+        if names := without_column(self._sequences.newest, last[1] if last is not None else None):
+            assert self._sequences.newest is not None, "they were told"
+            told_at = instant(self._sequences.newest.at_us).isoformat()
+            yield f"sequences that no column draws from stand where they were told at {told_at}: {', '.join(names)}"
         for failure in self._history.failures():
             yield f"a change of the schema could not be noted ({failure}): rows behind it may be read wrongly"
 

@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import urllib.parse
-from typing import TYPE_CHECKING, Any, Final, LiteralString, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 import psycopg
@@ -22,6 +22,7 @@ from psycopg import errors, sql
 from schemas.errors import ConfigError, RefusedError, TransientError
 from schemas.hidden_columns import hidden_in
 from sinks.row_copy import copy_rows
+from sinks.target_sequences import raise_to_told, set_past_rows, set_past_used
 from sinks.target_tables import (
     CANONICAL_SETTINGS,
     TargetForeignKey,
@@ -47,20 +48,6 @@ MANIFEST: Final = "manifest.json"
 EVENTS: Final = "events.ndjson"
 SCHEMA: Final = "schema.sql"
 MANIFEST_VERSION: Final = 1
-
-_SET_SEQUENCE: Final[LiteralString] = """
-SELECT setval({sequence}::regclass, greatest((SELECT max({column}) FROM {table}), s.last_value, s.min_value), true)
-FROM pg_sequences AS s
-WHERE format('%I.%I', s.schemaname, s.sequencename)::regclass = {sequence}::regclass AND EXISTS (SELECT FROM {table})
-"""
-
-
-_RAISE_SEQUENCES: Final[LiteralString] = """
-SELECT told.name, setval(format('%%I.%%I', s.schemaname, s.sequencename)::regclass, told.value, true)
-FROM unnest(%s::text[], %s::bigint[]) AS told (name, value)
-JOIN pg_sequences s ON s.schemaname || '.' || s.sequencename = told.name
-WHERE s.increment_by > 0 AND told.value <= s.max_value AND coalesce(s.last_value < told.value, true)
-"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +96,13 @@ class PostgresTarget:
         overwrite: bool = False,
         replace_wedding: str | None = None,
         sequences: Mapping[str, int] | None = None,
+        used_numbers: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         """`ddl` creates the schema where the database is empty; `overwrite` replaces rows of the same key.
 
         With `replace_wedding` the rows of that wedding that are not among the restored ones are removed, so that it
-        stands as it was; it needs `overwrite`. Sequences are set to at least these values, by `schema.name`.
+        stands as it was; it needs `overwrite`. Sequences are set to at least these values, by `schema.name`, and to
+        at least what columns that draw from them have borne: `used_numbers`, by table and column.
         """
         if replace_wedding is not None and not overwrite:
             raise ConfigError("replacing a wedding overwrites rows", hint="ask for overwrite too")
@@ -123,6 +112,7 @@ class PostgresTarget:
         self._overwrite = overwrite
         self._replace_wedding = replace_wedding
         self._sequences = sequences or {}
+        self._used_numbers = used_numbers or {}
 
     async def write(self, tables: Rows, *, restore_id: str) -> WriteReport:
         """Write the rows; see `RowTarget`."""
@@ -167,8 +157,9 @@ class PostgresTarget:
             rows=rows,
             removed={name: count for name, count in removed.items() if count},
             sequences={
-                **await _set_sequences(connection, [shapes[name] for name in rows]),
-                **await _raise_sequences(connection, self._sequences),
+                **await set_past_rows(connection, [shapes[name] for name in rows]),
+                **await raise_to_told(connection, self._sequences),
+                **await set_past_used(connection, self._used_numbers),
             },
             dangling=await _dangling(connection, foreign_keys, shapes),
         )
@@ -285,31 +276,6 @@ async def _stage(
     query = sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING IDENTITY) ON COMMIT DROP")
     await connection.execute(query.format(stage, identifier(table.name)))
     await copy_rows(connection, table, rows, into=stage)
-
-
-async def _raise_sequences(connection: psycopg.AsyncConnection[Any], told: Mapping[str, int]) -> dict[str, int]:
-    """Move sequences to the values that were told of them, where they have not come so far."""
-    if not told:
-        return {}
-    rows = await connection.execute(_RAISE_SEQUENCES, (list(told), list(told.values())))
-    return {str(name): int(value) for name, value in await rows.fetchall()}
-
-
-async def _set_sequences(connection: psycopg.AsyncConnection[Any], tables: Sequence[TargetTable]) -> dict[str, int]:
-    """Move each sequence owned by a restored column past the column's values; never back."""
-    ends = {}
-    for table in tables:
-        for column in table.columns.values():
-            if column.sequence is not None:
-                query = sql.SQL(_SET_SEQUENCE).format(
-                    sequence=sql.Literal(column.sequence),
-                    column=sql.Identifier(column.name),
-                    table=identifier(table.name),
-                )
-                moved = await (await connection.execute(query)).fetchone()
-                if moved is not None:
-                    ends[column.sequence] = int(moved[0])
-    return ends
 
 
 async def _dangling(

@@ -209,7 +209,9 @@ class Demo:
         def target(state: State) -> PostgresTarget:
             nonlocal has_events
             has_events = has_witness_s(state.events)
-            return PostgresTarget(dsn, self._mapping, ddl=state.ddl, sequences=state.sequences)
+            return PostgresTarget(
+                dsn, self._mapping, ddl=state.ddl, sequences=state.sequences, used_numbers=state.used_numbers
+            )
 
         with restoring.opened(self._settings) as archive:
             result = await restoring.restorer_of(archive).restore(

@@ -92,7 +92,9 @@ class Platform:
         shutil.rmtree(target_folder, ignore_errors=True)
 
         def target(state: State) -> PostgresTarget:
-            return PostgresTarget(dsn, mapping, ddl=state.ddl, sequences=state.sequences)
+            return PostgresTarget(
+                dsn, mapping, ddl=state.ddl, sequences=state.sequences, used_numbers=state.used_numbers
+            )
 
         with restoring.opened(self.settings) as archive:
             result = await restoring.restorer_of(archive).restore(

@@ -203,3 +203,18 @@ async def test_a_sequence_told_of_goes_at_least_so_far(source: str, target: str)
 
     assert await execute(target, "SELECT nextval('public.invoices')") == [(42,)]
     assert report.sequences == {"public.invoices": 41}
+
+
+async def test_a_number_that_a_deleted_row_bore_is_not_given_out_again(target: str) -> None:
+    """Serial, identity, a partitioned table's, and a default's sequence that belongs to no column; none goes back."""
+    await execute(target, "CREATE TABLE a (id serial PRIMARY KEY)")
+    await execute(target, "CREATE TABLE b (id int GENERATED ALWAYS AS IDENTITY, at int) PARTITION BY RANGE (at)")
+    await execute(target, "CREATE SEQUENCE loose; CREATE TABLE c (id int DEFAULT nextval('loose'), other int)")
+    await execute(target, "CREATE TABLE d (id serial); SELECT setval('d_id_seq', 500)")
+    used = {"public.a": {"id": 7}, "public.b": {"id": 8}, "public.c": {"id": 9, "other": 70}, "public.d": {"id": 5}}
+    gone = {"public.gone": {"id": 1}, "public.a": {"id": 7, "gone": 3}}
+    report = await PostgresTarget(target, MAPPING, used_numbers={**used, **gone}).write({}, restore_id="r1")
+
+    names = ("a_id_seq", "b_id_seq", "loose", "d_id_seq")
+    assert [(await execute(target, f"SELECT nextval('{each}')"))[0][0] for each in names] == [8, 9, 10, 501]
+    assert report.sequences == {"public.a_id_seq": 7, "public.b_id_seq": 8, "public.loose": 9}
