@@ -40,9 +40,14 @@ def is_partial(copy: str) -> bool:
     return copy.startswith(PART)
 
 
-def execute_data(tables: Iterable[str], conditions: Mapping[str, str] | None = None) -> str:
-    """Return the data of a signal that has tables copied; `conditions` are SQL by table, and choose rows."""
-    data: dict[str, Any] = {"type": "incremental", "data-collections": sorted(tables)}
+def execute_data(
+    tables: Iterable[str], conditions: Mapping[str, str] | None = None, *, is_ordered: bool = False
+) -> str:
+    """Return the data of a signal that has tables copied; `conditions` are SQL by table, and choose rows.
+
+    They are copied one after the other, in the order of their names or, `is_ordered`, as they are given.
+    """
+    data: dict[str, Any] = {"type": "incremental", "data-collections": list(tables) if is_ordered else sorted(tables)}
     if conditions:
         data["additional-conditions"] = [
             {"data-collection": table, "filter": condition} for table, condition in sorted(conditions.items())

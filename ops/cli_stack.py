@@ -100,6 +100,7 @@ def _show_guard(guard: dict[str, Any] | None) -> None:
     rows = [("verdict", guard["verdict"]), ("seen at", guard["at"])]
     shown = ("wal_status", "kept_bytes", "lag_seconds")
     rows += [(name.replace("_", " "), slot[name]) for name in shown if name in slot]
+    rows += [("moved rows to copy", guard["moved_rows_owed"])] if guard.get("moved_rows_owed") else []
     rows += [(copy["copy"], f"{copy['state']}, {copy['percent']} %") for copy in guard["copies"]]
     print_table("capture", ("what", "state"), rows)
     for alarm in guard["alarms"]:

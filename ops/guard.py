@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import structlog
 
+from connectors import moved_rows
 from connectors.connect import ConnectClient
 from connectors.connector_config import PLATFORM_SOURCE
 from connectors.ledger import GAP_PREFIX, SEQUENCES_PREFIX, encode_gap, encode_sequences
@@ -32,11 +33,12 @@ from connectors.table_copies import (
     progress_of,
     signal_name,
 )
-from ops import epochs, guard_rules, source_facts
+from ops import bootstrap, epochs, guard_rules, moved_copies, source_facts
 from ops.guard_rules import Alarm, LagClock, Level, Restarts, SlotFacts, TableFacts
 from ops.stack.state import replace_file
 from schemas.errors import WedSyncError
-from streams.observed import RouterView, ended_logs, observe_router
+from streams.moves import Moves
+from streams.observed import RouterView, ended_logs, observe_mapping, observe_moves, observe_router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,6 +74,7 @@ class Seen:
     captured_lsn: int | None = None
     view: RouterView = dataclasses.field(default_factory=RouterView)
     ended: Sequence[Hole] = ()
+    moves: Moves = dataclasses.field(default_factory=Moves)
     signals: Sequence[Signal] = ()
     keyed: Sequence[str] = ()
     alarms: list[Alarm] = dataclasses.field(default_factory=list)
@@ -102,6 +105,7 @@ class Guard:
         self._said: set[str] = set()
         self._told: set[str] = set()
         self._partition_hole: Gap | None = None
+        self._no_followers = (0, -1)
         self.seen, self.epochs_begun, self.restarts = Seen(), 0, 0
 
     async def run(self) -> None:
@@ -158,6 +162,10 @@ class Guard:
         seen.signals = await source_facts.signals(database, epoch)
         seen.keyed = await source_facts.keyed_tables(database)
         seen.alarms += guard_rules.copy_alarms(seen.copies(epoch), seen.keyed)
+        done = moved_rows.done_up_to(seen.copies(epoch))
+        done = max(done, self._no_followers[1]) if self._no_followers[0] == epoch else done
+        limit = moved_copies.READ_AT_ONCE
+        seen.moves = await asyncio.to_thread(observe_moves, path, epoch, done, limit=limit)
         seen.alarms += guard_rules.slot_alarms(seen.slot, seen.lag) if seen.slot.is_usable else []
         seen.alarms += guard_rules.table_alarms(self._tables)
         seen.alarms += guard_rules.connector_alarms(seen.connector, self._restarts)
@@ -186,7 +194,8 @@ class Guard:
         elif seen.connector is not None and seen.connector.is_running:
             self._restarts.ran(now)
         await self._keep_paused(seen)
-        await self._copy_again(seen, epoch)
+        if not await self._copy_again(seen, epoch):
+            await self._copy_moved(seen, epoch)
         await self._tell_ended(seen.ended)
         await self._write_sequences(now)
 
@@ -217,14 +226,29 @@ class Guard:
             await database.execute(_SIGNAL, (name, PAUSE, STEERING_DATA))
             self._paused_under = seen.slot.active_pid
 
-    async def _copy_again(self, seen: Seen, epoch: int) -> None:
-        """Ask once more for tables whose copy failed: their older rows are nowhere else."""
+    async def _copy_again(self, seen: Seen, epoch: int) -> bool:
+        """Ask once more for tables whose copy failed, if any did: their older rows are nowhere else."""
         tables = guard_rules.copy_again(seen.copies(epoch), seen.keyed, self._now())
         if tables:
             database = await self._database()
             name = signal_name(WHOLE, int(self._now().timestamp() * 1_000_000))
             await database.execute(_SIGNAL, (name, EXECUTE, execute_data(tables)))
             log.warning("tables are copied once more", action="guard.copy", copy=name, tables=tables)
+        return bool(tables)
+
+    async def _copy_moved(self, seen: Seen, epoch: int) -> None:
+        """Ask for a copy of what follows rows that moved to another wedding; its signal says what it is about."""
+        now_us = int(self._now().timestamp() * _MICRO)
+        if not seen.moves.owed or is_pause_wanted(seen.signals) or not moved_rows.may_ask(seen.copies(epoch), now_us):
+            return
+        declared, path = bootstrap.mapping(self._settings), self._settings.state_dir / "router" / "state.db"
+        mapping = await asyncio.to_thread(observe_mapping, path, PLATFORM_SOURCE, declared)
+        asked = moved_copies.next_copy(mapping, seen.moves, now_us)
+        if asked is None:
+            self._no_followers = (epoch, seen.moves.last)
+            return
+        database = await self._database()
+        await database.execute(_SIGNAL, (asked[0], EXECUTE, asked[1]))
 
     async def _tell_ended(self, ended: Sequence[Hole]) -> None:
         """File the gap in which a log ended; again after a restart, which changes nothing."""
@@ -285,6 +309,7 @@ def report(seen: Seen, epoch: int, now: dt.datetime) -> dict[str, Any]:
             "lag_seconds": round(seen.lag.total_seconds(), 1),
         },
         "connector": seen.connector.state if seen.connector else None,
+        "moved_rows_owed": seen.moves.owed,
         "copies": [
             {"copy": each.copy, "state": each.state.value, "percent": each.percent} for each in seen.copies(epoch)
         ],

@@ -13,6 +13,8 @@ from connectors.connector_config import PLATFORM_SOURCE
 from connectors.table_copies import CopyNotice
 from schemas.live_mapping import LiveMapping
 from schemas.shapes import Schema, parse_shape
+from streams import moves
+from streams.moves import Moves
 from streams.state import Progress
 from streams.witness import Hole
 
@@ -89,6 +91,17 @@ def ended_logs(path: pathlib.Path) -> list[Hole]:
             return [Hole(*row) for row in db.execute(query, (PLATFORM_SOURCE,))]
     except sqlite3.OperationalError:
         return []
+
+
+def observe_moves(path: pathlib.Path, epoch: int, after: int, *, limit: int) -> Moves:
+    """Return the parent rows of an epoch that moved to another wedding behind a position. Blocks briefly."""
+    if not path.exists():
+        return Moves()
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
+            return moves.behind(db, epoch, after, limit=limit)
+    except sqlite3.OperationalError:
+        return Moves()
 
 
 def _read(db: sqlite3.Connection, source: str) -> RouterView:

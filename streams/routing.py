@@ -247,9 +247,10 @@ class SourceRouting:
         assert table.rule is not None
         if table.references and change.after is not None:
             # Under quarantine too: a row that moved to an unknown parent is no longer where it was.
-            member = Member(wedding, self._epoch, position)
+            member, is_change = Member(wedding, self._epoch, position), change.operation is not Operation.READ
             for columns in table.references:
-                self._state.remember_member(own_name(change.table, change.after, columns), member)
+                name = own_name(change.table, change.after, columns)
+                self._state.remember_member(name, member, may_move=is_change)
         if wedding == QUARANTINE:
             return
         if table.is_calendar or table.due is not None:

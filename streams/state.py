@@ -20,6 +20,7 @@ import orjson
 from connectors.log_order import LogOrder
 from schemas.backup import QUARANTINE, Residency
 from schemas.wedding import Wedding
+from streams import moves
 from streams.witness import LogWitness
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class RouterState:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
+        self._db.executescript(moves.SCHEMA)
         self.witness = LogWitness(self._db)
         self._add_columns()
         self._orders: dict[tuple[str, int], LogOrder] = {}
@@ -141,16 +143,19 @@ class RouterState:
         member = self._member(parent)
         return member.wedding if member is not None else None
 
-    def remember_member(self, parent: bytes, member: Member) -> bool:
+    def remember_member(self, parent: bytes, member: Member, *, may_move: bool = False) -> bool:
         """Remember a parent row's wedding, unless a later change said another; return whether it holds now.
 
-        It outlives the row, since its children's DELETEs come later.
+        It outlives the row, since its children's DELETEs come later. With `may_move` another wedding than before is a
+        move, and what follows the row is owed to it.
         """
         known = self._member(parent)
         if known is not None and known.wedding == member.wedding != QUARANTINE:
             return True
         if known is not None and known[1:] > member[1:]:
             return False
+        if may_move and known is not None and QUARANTINE not in (known.wedding, member.wedding):
+            moves.remember(self._db, parent, member.epoch, member.position)
         self._unwritten[parent] = member
         if not self._db.in_transaction:
             self._write_members()
@@ -247,7 +252,7 @@ class RouterState:
         self._write_members()
         self._members.clear()
         begin, now = (orjson.dumps([name])[:-1] + b"," for name in (old, new))
-        for table, column in (("members", "parent"), ("deliveries", "row"), ("waiting", "parent")):
+        for table, column in (("members", "parent"), ("deliveries", "row"), ("waiting", "parent"), ("moves", "parent")):
             self._db.execute(
                 f"UPDATE OR REPLACE {table} SET {column} = CAST(? || substr({column}, ?) AS BLOB)"
                 f" WHERE {column} >= ? AND {column} < ?",

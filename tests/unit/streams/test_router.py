@@ -18,10 +18,10 @@ from schemas.backup import PLATFORM, QUARANTINE, UNREAD
 from schemas.errors import TransientError
 from schemas.partitioning import partition_of
 from schemas.topics import BACKUP_TOPICS, DEAD_LETTERS
-from streams.observed import ended_logs
+from streams.observed import ended_logs, observe_moves
 from streams.records import RecordBatch, rank_of
 from streams.router import Router
-from streams.state import RouterState
+from streams.state import RouterState, parent_name
 from tests import builders
 from tests.builders import CAPTURE, OBJECTS, a_batch, a_record, a_row
 from tests.fakes import HandClock, RecordingProducer
@@ -250,6 +250,25 @@ async def test_a_late_release_does_not_move_a_row_back(rig: Rig) -> None:
     (note,) = await rig.route(a_row("public.notes", after={"id": 9, "meal_id": 7}, order=5))
 
     assert note["wedding"] == "w2"
+
+
+async def test_a_parent_that_moves_owes_its_descendants_to_its_new_wedding(tmp_path: pathlib.Path) -> None:
+    """Remembered in the transaction that moves it, for the epoch; a row read by a copy moves nobody."""
+    rig, path, moved = Rig(), tmp_path / "state.db", {**GUEST, "wedding_id": "w2"}
+    rig.router = Router(
+        mapping=builders.a_mapping(), state=RouterState(path), producer=rig.producer, partitions=1, now=rig.clock
+    )
+    await rig.route(
+        a_row("public.guests", after=GUEST, order=1),
+        a_row("public.guests", after={"id": 2, "wedding_id": "w1"}, order=2),
+        a_row("public.guests", before=GUEST, after=moved, order=3),
+        a_row("public.guests", before=moved, after={**moved, "name": "Ana"}, order=4),
+        a_row("public.guests", after={"id": 2, "wedding_id": "w3"}, operation="r"),
+    )
+
+    owed = observe_moves(path, builders.EPOCH, -1, limit=9)
+    assert owed == (1, 2, ((2, parent_name("public.guests", [1])),))
+    assert observe_moves(path, builders.EPOCH, 2, limit=9).owed == 0
 
 
 @pytest.mark.parametrize(
