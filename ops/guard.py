@@ -57,6 +57,7 @@ STALE_AFTER: Final = dt.timedelta(seconds=15)
 _TABLES_EVERY: Final = dt.timedelta(seconds=10)
 _EPOCH_EVERY: Final = dt.timedelta(seconds=5)
 _SEQUENCES_EVERY: Final = dt.timedelta(seconds=15)
+_PRUNE_EVERY: Final = dt.timedelta(minutes=10)
 _PATIENCE: Final = dt.timedelta(seconds=3)
 _TICK_SECONDS_MAX: Final = 30.0
 _MICRO: Final = 1_000_000
@@ -99,7 +100,7 @@ class Guard:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lag, self._restarts, self._tables = LagClock(), Restarts(), TableFacts()
         self._tables_at = self._sequences_at = dt.datetime.min.replace(tzinfo=dt.UTC)
-        self._epoch_at, self._epoch_now = self._tables_at, 0
+        self._epoch_at, self._epoch_now, self._pruned_at = self._tables_at, 0, self._tables_at
         self._sequences: dict[str, int] = {}
         self._paused_under: int | None = -1
         self._said: set[str] = set()
@@ -198,6 +199,7 @@ class Guard:
             await self._copy_moved(seen, epoch)
         await self._tell_ended(seen.ended)
         await self._write_sequences(now)
+        await self._prune_signals(seen, epoch, now)
 
     async def _new_epoch(self, seen: Seen, reason: str, epoch: int) -> None:
         epochs.mark_broken(self._settings, epoch, reason)
@@ -266,6 +268,14 @@ class Guard:
         if values != self._sequences:
             await database.execute(_EMIT, (SEQUENCES_PREFIX, encode_sequences(values)))
         self._sequences, self._sequences_at = values, now
+
+    async def _prune_signals(self, seen: Seen, epoch: int, now: dt.datetime) -> None:
+        if now - self._pruned_at < _PRUNE_EVERY:
+            return
+        pruned = await source_facts.prune_signals(await self._database(), seen.copies(epoch), epoch, now)
+        self._pruned_at = now
+        if pruned:
+            log.info("old signals are gone", action="guard.pruned", count=pruned)
 
     async def _database(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from connectors.connector_config import PUBLICATION, SLOT
+from connectors.signal_pruning import old_signals, old_windows
 from connectors.table_copies import Signal, asked_us
 from ops.guard_rules import SlotFacts, TableFacts
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+
     import psycopg
+
+    from connectors.table_copies import CopyProgress
 
 STATEMENT_TIMEOUT: Final[LiteralString] = "SET statement_timeout = '5s'"
 
@@ -48,6 +54,11 @@ _KEYED_TABLES: Final = (
     "SELECT shape->>'name' FROM wedsync.shape WHERE kind = 'table' AND shape->>'sort' = 'r' AND shape ? 'key'"
 )
 _SIGNALS: Final[LiteralString] = "SELECT id, type, data FROM wedsync.debezium_signal WHERE type LIKE '%%-snapshot'"
+_WINDOWS: Final[LiteralString] = """
+SELECT id, type, data FROM wedsync.debezium_signal WHERE type LIKE 'snapshot-window-%%' ORDER BY data LIMIT %s
+"""
+_PRUNE: Final[LiteralString] = "DELETE FROM wedsync.debezium_signal WHERE id = ANY(%s)"
+_PRUNED_AT_ONCE: Final = 5_000
 _MIB_SHIFT: Final = 20
 
 Connection = "psycopg.AsyncConnection[Any]"
@@ -94,8 +105,7 @@ async def sequences(connection: psycopg.AsyncConnection[Any]) -> dict[str, int]:
 
 async def signals(connection: psycopg.AsyncConnection[Any], epoch: int) -> list[Signal]:
     """Return an epoch's signals about table copies, oldest first."""
-    rows = await (await connection.execute(_SIGNALS, ())).fetchall()
-    found = [Signal(name=row[0], type=row[1], data=row[2] or "") for row in rows]
+    found = await _all_signals(connection)
     return sorted(
         (each for each in found if asked_us(each.name) >= asked_us(f"-e{epoch}")), key=lambda each: asked_us(each.name)
     )
@@ -104,3 +114,18 @@ async def signals(connection: psycopg.AsyncConnection[Any], epoch: int) -> list[
 async def keyed_tables(connection: psycopg.AsyncConnection[Any]) -> list[str]:
     """Return the tables that can be copied as the schema was last told: those with a key."""
     return [row[0] for row in await (await connection.execute(_KEYED_TABLES)).fetchall()]
+
+
+async def prune_signals(
+    connection: psycopg.AsyncConnection[Any], copies: Sequence[CopyProgress], epoch: int, now: dt.datetime
+) -> int:
+    """Take old rows out of the signal table, some thousands at most, and return how many."""
+    rows = await (await connection.execute(_WINDOWS, (_PRUNED_AT_ONCE,))).fetchall()
+    old = old_windows([Signal(name=row[0], type=row[1], data=row[2] or "") for row in rows], now)
+    old += old_signals(await _all_signals(connection), copies, epoch, now)
+    return (await connection.execute(_PRUNE, (old,))).rowcount if old else 0
+
+
+async def _all_signals(connection: psycopg.AsyncConnection[Any]) -> list[Signal]:
+    rows = await (await connection.execute(_SIGNALS, ())).fetchall()
+    return [Signal(name=row[0], type=row[1], data=row[2] or "") for row in rows]

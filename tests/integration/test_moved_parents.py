@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,15 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from ops import bootstrap, guard, restoring
+from connectors.table_copies import progress_of
+from ops import bootstrap, guard, restoring, source_facts, table_copies
+from streams.observed import observe_router
 from tests.integration.platforms import Platform, a_platform
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from connectors.table_copies import CopyProgress
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(200)]
 
@@ -96,3 +101,29 @@ async def two_weddings(platform: Platform) -> tuple[str, str]:
     async with await psycopg.AsyncConnection.connect(platform.running.dsn) as connection:
         rows = await (await connection.execute("SELECT id::text FROM weddings ORDER BY 1 LIMIT 2")).fetchall()
     return rows[0][0], rows[1][0]
+
+
+async def test_old_signals_go_and_the_next_copy_is_made(platform: Platform) -> None:
+    """Debezium takes no notice of rows that are taken away; what its chunks wrote is most of them."""
+    later = bootstrap.now() + dt.timedelta(days=2)
+    epoch = platform.running.epochs["platform"]
+    async with await psycopg.AsyncConnection.connect(platform.running.dsn, autocommit=True) as connection:
+        count = "SELECT count(*) FROM wedsync.debezium_signal WHERE type LIKE 'snapshot-window-%'"
+        before = await one(platform, count)
+        pruned = await source_facts.prune_signals(connection, await copies(platform, epoch), epoch, later)
+    assert (before > 10, pruned >= before, await one(platform, count)) == (True, True, 0)
+
+    name = await table_copies.start(platform.settings, tables=["public.vendors"], wedding=None)
+    deadline = time.monotonic() + WITHIN_SECONDS
+    while {each.copy: each.state.value for each in await copies(platform, epoch)}.get(name) != "done":
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+    await platform.everything_protected()
+
+
+async def copies(platform: Platform, epoch: int) -> list[CopyProgress]:
+    """Return the copies of the epoch, as the guard sees them."""
+    async with await psycopg.AsyncConnection.connect(platform.running.dsn, autocommit=True) as connection:
+        signals = await source_facts.signals(connection, epoch)
+    view = observe_router(platform.settings.state_dir / "router" / "state.db", "platform")
+    return progress_of(signals, view.notices.get(epoch, ()))
