@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from schemas.hidden_columns import MASK, ColumnAction
-from schemas.topics import SOURCE_BYTES_MAX, capture_topic
+from schemas.topics import SOURCE_BYTES_DEFAULT, SOURCE_BYTES_MAX, capture_topic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,12 +58,15 @@ class PostgresSource:
     heartbeat_interval_ms: int = 1000
     # Rows per step of a table copy: a step holds up the stream for about this many ÷ 8,000 seconds.
     copy_chunk_rows: int = 1024
+    # A row whose change is larger stops the connector, and everything waits behind it.
+    record_bytes_max: int = SOURCE_BYTES_DEFAULT
     hidden: tuple[HiddenColumn, ...] = ()
     hash_salt: str = dataclasses.field(default="", repr=False)
 
     def __post_init__(self) -> None:
         assert re.fullmatch(r"[a-z0-9-]+", self.name), "a source's name is one lower-case word"
         assert self.epoch > 0, "epoch 0 would mean: nobody set it"
+        assert 0 < self.record_bytes_max <= SOURCE_BYTES_MAX, "no topic would take it"
 
 
 def connector_name(source: PostgresSource) -> str:
@@ -84,7 +87,7 @@ def connector_config(source: PostgresSource) -> Mapping[str, str]:
         **_table_copies(source),
         **_heartbeat(source),
         **_one_topic(source),
-        **_latency(),
+        **_latency(source),
     }
 
 
@@ -192,7 +195,7 @@ def _one_topic(source: PostgresSource) -> dict[str, str]:
     }
 
 
-def _latency() -> dict[str, str]:
+def _latency(source: PostgresSource) -> dict[str, str]:
     return {
         # The default of 500 ms would be half of the promise gone before anything was read.
         "poll.interval.ms": "5",
@@ -205,5 +208,7 @@ def _latency() -> dict[str, str]:
         "producer.override.compression.type": "none",
         "producer.override.enable.idempotence": "true",
         "producer.override.max.in.flight.requests.per.connection": "5",
-        "producer.override.max.request.size": str(SOURCE_BYTES_MAX),
+        "producer.override.max.request.size": str(source.record_bytes_max),
+        # Kafka's default, or room for two of the largest: a record that does not fit waits for ever.
+        "producer.override.buffer.memory": str(max(32 << 20, 2 * source.record_bytes_max)),
     }

@@ -270,6 +270,7 @@ def postgres_source(settings: Settings, dsn: str, epoch: int) -> PostgresSource:
             database=str(parts["dbname"]),
             epoch=epoch,
             heartbeat_interval_ms=settings.source.heartbeat_ms,
+            record_bytes_max=settings.source.record_mib << 20,
             hidden=bootstrap.mapping(settings).hidden,
             hash_salt=hidden_columns.salt_of(load_master_key(settings.master_key_file)),
         )

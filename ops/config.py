@@ -17,6 +17,7 @@ from ops.bucket_settings import BucketSection  # noqa: TC001 - pydantic reads an
 from ops.stack.settings import SLOT_WAL_KEEP_MIB
 from schemas.backup import Priority  # noqa: TC001 - pydantic reads annotations at run time
 from schemas.errors import ConfigError
+from schemas.topics import SOURCE_BYTES_DEFAULT, SOURCE_BYTES_MAX
 from streams.priority import Condition  # noqa: TC001
 
 DEFAULT_FILE: Final = pathlib.Path("wedsync.toml")
@@ -54,13 +55,15 @@ class SourceSection(_Section):
     """The protected database; an empty URL means `database` of the local stack's Postgres.
 
     `new_epoch` says what happens when the log cannot go on (slot lost, dropped, moved; a hole): begin a new epoch
-    and copy every table at once, or wait for `epoch begin`, loudly, with nothing captured meanwhile.
+    and copy every table at once, or wait for `epoch begin`, loudly, with nothing captured meanwhile. `record_mib` is
+    what one change may weigh in the log, in MiB: a larger one stops capture until this is raised, and `up`.
     """
 
     url: str = ""
     database: str = "platform"
     new_epoch: Literal["automatic", "ask"] = "automatic"
     heartbeat_ms: Annotated[int, pydantic.Field(ge=100, le=60000)] = 1000
+    record_mib: Annotated[int, pydantic.Field(ge=1, le=SOURCE_BYTES_MAX >> 20)] = SOURCE_BYTES_DEFAULT >> 20
     columns: tuple[ColumnSection, ...] = ()
 
 

@@ -15,10 +15,14 @@ from schemas.errors import FormatError
 CAPTURE_PATTERN: Final = r"^capture\.([a-z0-9-]+)\.e([0-9]+)$"
 DEAD_LETTERS: Final = "backup.dead-letters"
 CONTROLS: Final = "backup.controls"
-SOURCE_BYTES_MAX: Final = 16 << 20
-"""What one record of a source may weigh: a row may hold a document."""
+SOURCE_BYTES_DEFAULT: Final = 16 << 20
+"""What one record of a database may weigh unless the settings say otherwise: a row may hold a document."""
+SOURCE_BYTES_MAX: Final = 48 << 20
+"""What it may weigh at most, whatever they say: topics, brokers, producers and readers are sized for it."""
 RECORD_BYTES_MAX: Final = SOURCE_BYTES_MAX + (1 << 20)
 """What one record of a topic may weigh: whatever a source sent, in the envelopes we put around it."""
+FETCH_BYTES: Final = SOURCE_BYTES_DEFAULT + (1 << 20)
+"""What a reader asks of one partition at a time; a single record that is larger comes all the same."""
 _CAPTURE: Final = re.compile(CAPTURE_PATTERN)
 _BACKUP_PREFIX: Final = "backup."
 

@@ -23,7 +23,7 @@ from mode.utils.locks import Event
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from schemas.errors import CorruptionError, TransientError
-from schemas.topics import RECORD_BYTES_MAX
+from schemas.topics import FETCH_BYTES
 from streams.records import Headers, Record, RecordBatch
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def consumer_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 5,
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 32_768,
-        "fetch.message.max.bytes": RECORD_BYTES_MAX,
+        "fetch.message.max.bytes": FETCH_BYTES,
         "log_level": 3,
         **given,
     }

@@ -7,7 +7,14 @@ import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from schemas.errors import ConfigError, TransientError
 from schemas.topics import RECORD_BYTES_MAX
@@ -62,6 +69,7 @@ def _ensure(bootstrap_servers: str, plans: Sequence[TopicPlan]) -> None:
         # The futures alone know what went wrong: nothing is raised before `result`.
         futures = admin.create_topics(topics, operation_timeout=ADMIN_TIMEOUT_SECONDS)
         existing = [name for name, future in futures.items() if not _is_created(future.result)]
+        _raise_limits(admin, existing)
         there = admin.list_topics(timeout=ADMIN_TIMEOUT_SECONDS).topics if existing else {}
     except KafkaException as error:
         raise TransientError(f"Kafka refused to create topics: {error}", hint="is the stack up?") from error
@@ -72,6 +80,15 @@ def _ensure(bootstrap_servers: str, plans: Sequence[TopicPlan]) -> None:
                 f"topic {plan.name} has {found} partitions, not {plan.partitions}",
                 hint="keep the number it was made with: keys would move to other partitions",
             )
+
+
+def _raise_limits(admin: AdminClient, existing: Sequence[str]) -> None:
+    """Let topics that were made by an earlier version take as large a record as those made now."""
+    limit = ConfigEntry("max.message.bytes", _CLOCK["max.message.bytes"], incremental_operation=AlterConfigOpType.SET)
+    resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[limit]) for name in existing]
+    if resources:
+        for future in admin.incremental_alter_configs(resources, request_timeout=ADMIN_TIMEOUT_SECONDS).values():
+            future.result(ADMIN_TIMEOUT_SECONDS)
 
 
 def _is_created(result: object) -> bool:

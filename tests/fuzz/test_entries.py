@@ -214,7 +214,7 @@ async def test_no_altered_key_is_taken_for_one() -> None:
         assert value == FROZEN["wrapped key"]
 
 
-async def test_a_value_of_sixteen_mebibytes_passes_and_one_byte_more_is_a_letter() -> None:
+async def test_a_value_of_the_largest_size_passes_and_one_byte_more_is_a_letter() -> None:
     """With the envelopes around it each still fits its topic."""
     rig = Rig()
     filled = b'{"x":"' + b"y" * (SOURCE_BYTES_MAX - 8) + b'"}'

@@ -21,6 +21,7 @@ from connectors.connector_config import PUBLICATION, SIGNAL_TABLE, PostgresSourc
 from ops.stack import postgres
 from ops.stack.topics import TopicPlan, ensure_topics
 from schemas.topics import capture_topic
+from streams.intake import consumer_settings
 from tests.integration.databases import a_database, execute
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import LocalStack
 
 WITHIN_SECONDS = 40
-FETCH_BYTES_MAX = 64 << 20
 OURS = f"""
 CREATE SCHEMA wedsync;
 CREATE TABLE wedsync.heartbeat (id int PRIMARY KEY, beat_at timestamptz);
@@ -144,16 +144,8 @@ async def _wait_slot(database: CapturedDatabase, *, is_active: bool) -> None:
 
 def _read(brokers: str, topic: str, table: str, count: int | None) -> list[dict[str, Any]]:
     """Read so many changes of a table, or, without a number, to the end the log has now."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": brokers,
-            "group.id": "test",
-            "enable.auto.commit": False,
-            "fetch.message.max.bytes": FETCH_BYTES_MAX,
-            "fetch.max.bytes": FETCH_BYTES_MAX,
-            "receive.message.max.bytes": FETCH_BYTES_MAX + 512,
-        }
-    )
+    # As our workers read: what is larger than they ask for comes all the same.
+    consumer = Consumer(consumer_settings({"bootstrap.servers": brokers, "group.id": "test"}))
     beginning = TopicPartition(topic, 0, 0)
     consumer.assign([beginning])
     _, end = consumer.get_watermark_offsets(beginning, timeout=10)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from connectors.connect import ConnectClient
+from connectors.connector_config import connector_config, connector_name
 from connectors.debezium import UNAVAILABLE, Change, parse, with_whole_images
+from ops.stack.topics import TopicPlan, ensure_topics
 from schemas.errors import FormatError
-from schemas.topics import SOURCE_BYTES_MAX
+from schemas.topics import RECORD_BYTES_MAX, SOURCE_BYTES_DEFAULT
 from tests.integration.captured import a_captured_database
 from tests.integration.databases import execute
 
@@ -73,9 +78,25 @@ def test_rows_of_15_mebibytes_are_streamed_and_copied(stack: LocalStack) -> None
     assert asyncio.run(_lengths(stack)) == [5 * MIB, 15 * MIB] * 2
 
 
+async def _raised(stack: LocalStack) -> list[int]:
+    async with a_captured_database(stack, SCHEMA) as database:
+        await execute(database.dsn, INSERT.format(id=1, bytes=24 * MIB))
+        await execute(database.dsn, INSERT.format(id=2, bytes=10))
+        await database.failed()
+        raised = dataclasses.replace(database.source, record_bytes_max=26 * MIB)
+        async with ConnectClient(stack.connect_url) as client:
+            await client.put(connector_name(raised), connector_config(raised))
+        return [len(event["after"]["body"]) for event in await database.changes("letters", 2)]
+
+
+def test_capture_goes_on_once_the_limit_is_raised(stack: LocalStack) -> None:
+    """Nothing is skipped, and our readers take what is larger than they ask for."""
+    assert asyncio.run(_raised(stack)) == [24 * MIB, 10]
+
+
 async def _stopped(stack: LocalStack) -> tuple[str, list[int]]:
     async with a_captured_database(stack, SCHEMA) as database:
-        await execute(database.dsn, INSERT.format(id=1, bytes=SOURCE_BYTES_MAX + MIB))
+        await execute(database.dsn, INSERT.format(id=1, bytes=SOURCE_BYTES_DEFAULT + MIB))
         await execute(database.dsn, INSERT.format(id=2, bytes=10))
         reason = await database.failed()
         return reason, [event["after"]["id"] for event in await database.so_far("letters")]
@@ -87,3 +108,18 @@ def test_a_row_beyond_the_limit_stops_the_connector_and_is_not_skipped(stack: Lo
 
     assert "RecordTooLargeException" in reason
     assert seen == []
+
+
+async def _limit_of_an_old_topic(stack: LocalStack) -> str:
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    old = NewTopic("made-by-an-earlier-version", 1, 1, config={"max.message.bytes": "1000000"})
+    admin.create_topics([old])[old.topic].result(10)
+    await ensure_topics(stack.bootstrap_servers, [TopicPlan(name=old.topic)])
+    resource = ConfigResource(ResourceType.TOPIC, old.topic)
+    (described,) = admin.describe_configs([resource]).values()
+    return str(described.result(10)["max.message.bytes"].value)
+
+
+def test_a_topic_of_an_earlier_version_takes_records_as_large_as_a_new_one(stack: LocalStack) -> None:
+    """Or what the connector may send now would stop at the broker."""
+    assert asyncio.run(_limit_of_an_old_topic(stack)) == str(RECORD_BYTES_MAX)

@@ -108,7 +108,7 @@ async def test_old_signals_go_and_the_next_copy_is_made(platform: Platform) -> N
     later = bootstrap.now() + dt.timedelta(days=2)
     epoch = platform.running.epochs["platform"]
     async with await psycopg.AsyncConnection.connect(platform.running.dsn, autocommit=True) as connection:
-        count = "SELECT count(*) FROM wedsync.debezium_signal WHERE type LIKE 'snapshot-window-%'"
+        count = "SELECT count(*) FROM wedsync.debezium_signal WHERE type LIKE 'snapshot-window-%%'"
         before = await one(platform, count)
         pruned = await source_facts.prune_signals(connection, await copies(platform, epoch), epoch, later)
     assert (before > 10, pruned >= before, await one(platform, count)) == (True, True, 0)
