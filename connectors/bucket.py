@@ -40,6 +40,10 @@ _BACKOFF: Final = dt.timedelta(seconds=1)
 _BACKOFF_MAX: Final = dt.timedelta(seconds=30)
 _LATE_MAX: Final = dt.timedelta(days=7)
 """No provider delivers a notice later (SQS and Azure keep messages that long by default, Pub/Sub too)."""
+_ASK_AGAIN_SECONDS: Final = 1.0
+"""How soon a sweep begins once it may; notices never stop."""
+_LISTED_BYTES: Final = 400
+"""What one version of a listing costs on its way, about: what a limit of bytes a second counts."""
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -66,6 +70,31 @@ class BucketSettings:
     asks_metadata: Callable[[str], bool] = lambda _key: False
 
 
+class SweepTurns(Protocol):
+    """An operator's rules for sweeps; without any, a sweep never waits."""
+
+    def may_begin(self) -> bool:
+        """Return whether a new sweep is welcome."""
+        ...
+
+    def page(self, size_bytes: int) -> contextlib.AbstractAsyncContextManager[None]:
+        """Wait for the turn of a page of the listing, and hold it for the length of the block."""
+        ...
+
+
+class Unruled:
+    """Every sweep may go on."""
+
+    def may_begin(self) -> bool:
+        """See `SweepTurns.may_begin`."""
+        return True
+
+    def page(self, size_bytes: int) -> contextlib.AbstractAsyncContextManager[None]:
+        """See `SweepTurns.page`."""
+        del size_bytes
+        return contextlib.nullcontext()
+
+
 class BucketConnector:
     """Announces what happens in one bucket."""
 
@@ -80,7 +109,9 @@ class BucketConnector:
         notices: NoticeLog,
         dead_letters: DeadLetters,
         now: Callable[[], dt.datetime],
+        turns: SweepTurns | None = None,
     ) -> None:
+        self._turns = turns or Unruled()
         self._settings, self._read, self._channel, self._listing = settings, read, channel, listing
         self._known, self._log, self._dead_letters, self._now = announced, notices, dead_letters, now
         self._one_at_a_time = asyncio.Lock()
@@ -96,7 +127,7 @@ class BucketConnector:
         async with asyncio.TaskGroup() as tasks:
             if self._channel is not None:
                 tasks.create_task(self._again_and_again(self.receive, dt.timedelta()))
-            tasks.create_task(self._again_and_again(self.sweep, self._settings.sweep_every))
+            tasks.create_task(self._again_and_again(self._sweep_when_welcome, self._settings.sweep_every))
 
     async def receive(self) -> int:
         """Take what the channel has, and return how many messages that was."""
@@ -108,12 +139,20 @@ class BucketConnector:
             await self._channel.acknowledge(messages)
         return len(messages)
 
+    async def _sweep_when_welcome(self) -> None:
+        while True:
+            if self._turns.may_begin():
+                await self.sweep()
+                return
+            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
     async def sweep(self) -> int:
         """Compare the whole listing with what was announced, announce the difference, and return its size."""
         began_us = self._now_us()
         found = 0
         async for page in self._listing.pages():
-            found += await self._compare(page, began_us)
+            async with self._turns.page(_LISTED_BYTES * len(page)):
+                found += await self._compare(page, began_us)
         # Only a listing that came to its end says what is missing.
         found += await self._vanished(began_us)
         self._known.forget_deletions(before_us=began_us - _LATE_MAX // MICRO)
@@ -196,7 +235,8 @@ class BucketConnector:
         """Announce as deleted what is known and was not listed, once the store says so of each key itself."""
         count, after, before_us = 0, "", began_us - self._settings.grace // MICRO
         while missing := self._known.unmet(began_us, before_us=before_us, after=after, limit=_PAGE):
-            gone = [each for each in missing if await self._is_gone(each[0])]
+            async with self._turns.page(_LISTED_BYTES * len(missing)):
+                gone = [each for each in missing if await self._is_gone(each[0])]
             now_us = self._now_us()
             notices = [sweep.vanished(key, known, name=self._settings.name, now_us=now_us) for key, known in gone]
             count += await self._announce(notices)

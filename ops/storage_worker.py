@@ -13,10 +13,12 @@ from connectors.bucket import BucketConnector, BucketSettings
 from connectors.storage import wedding_of_key
 from ops import bootstrap, bootstrap_buckets
 from ops.notice_log import KafkaDeadLetters, KafkaNoticeLog, RenewedProducer, newest_epoch_topic
+from ops.sweep_turns import RuledTurns
 from ops.worker_metrics import make
 from schemas import metrics
 from schemas.errors import ConfigError
 from schemas.topics import parse_capture_topic
+from sinks.controls import ControlsFollower
 from streams.produce import KafkaProducer
 
 if TYPE_CHECKING:
@@ -34,13 +36,23 @@ class StorageWorker:
 
     def __init__(self, settings: Settings, *, brokers: str) -> None:
         self._settings, self._brokers = settings, brokers
+        self._turns = RuledTurns()
+        self._controls = ControlsFollower(
+            {"bootstrap.servers": brokers}, now_us=bootstrap.now_us, obey=self._turns.obey
+        )
         self._announced, self._swept = make(metrics.BUCKET_ANNOUNCED), make(metrics.BUCKET_SWEPT)
         self._swept_at, self._refused = make(metrics.BUCKET_SWEPT_AT), make(metrics.BUCKET_REFUSED)
         self._buried = make(metrics.BUCKET_BURIED)
 
     async def run(self) -> None:
-        """Announce for ever. One bucket that refuses us does not keep the others waiting."""
+        """Announce for ever. One bucket that refuses us does not keep the others waiting.
+
+        Raises:
+            TransientError: Kafka does not say which rules hold.
+        """
+        self._turns.begin(await asyncio.to_thread(self._controls.catch_up))
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._controls.run())
             for section in self._settings.buckets:
                 tasks.create_task(self._keep_running(section))
             if not self._settings.buckets:
@@ -89,6 +101,7 @@ class StorageWorker:
             notices=KafkaNoticeLog(producer, topic),
             dead_letters=KafkaDeadLetters(producer, topic),
             now=bootstrap.now,
+            turns=self._turns,
         )
         try:
             async with asyncio.TaskGroup() as tasks:

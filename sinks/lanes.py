@@ -67,6 +67,10 @@ class Grants:
         """Return whether new work of this kind is welcome: whoever can do something else meanwhile asks first."""
         return self._lanes.mode(stream) is Mode.RUN
 
+    def is_draining(self, stream: Stream) -> bool:
+        """Return whether only what has begun shall be finished."""
+        return self._lanes.mode(stream) is Mode.DRAIN
+
     def on_change(self, call: Callable[[], None]) -> None:
         """Call this whenever other rules hold."""
         self._changed = call

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime as dt
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +16,18 @@ from connectors.channels.port import Message
 from connectors.notices.reading import Reading
 from connectors.storage import ObjectAction, ObjectNotice
 from connectors.sweep import Listed
+from ops.sweep_turns import RuledTurns
+from schemas.backup import Priority
 from schemas.errors import FormatError, TransientError
+from schemas.work import Limit, Mode, Stream, Work
 from tests import builders
 from tests.fakes import HandClock
+from tests.simulation.virtual import VirtualLoop, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from connectors.bucket import SweepTurns
 
 GRACE = dt.timedelta(seconds=10)
 
@@ -74,7 +82,7 @@ class FakeListing:
 class Rig:
     """A connector over fakes; messages' payloads are keys of `readings`."""
 
-    def __init__(self, *, is_versioned: bool = False) -> None:
+    def __init__(self, *, is_versioned: bool = False, turns: SweepTurns | None = None) -> None:
         self.clock, self.channel, self.listing = HandClock(), FakeChannel(), FakeListing()
         self.log: list[ObjectNotice] = []
         self.buried: list[tuple[bytes, str]] = []
@@ -96,6 +104,7 @@ class Rig:
             notices=self,
             dead_letters=self,
             now=self.clock,
+            turns=turns,
         )
 
     def read(self, message: Message) -> Reading:
@@ -271,3 +280,49 @@ async def test_metadata_names_a_wedding_where_the_key_does_not() -> None:
     await rig.connector.receive()
 
     assert [each.wedding for each in rig.log] == ["w7", ""]
+
+
+@pytest.fixture
+def virtual() -> VirtualLoop:
+    """Return a loop whose time passes only when nothing else can happen."""
+    return VirtualLoop(random.Random(1))
+
+
+SWEEPS = frozenset({Stream(Priority.STANDARD, Work.SWEEP)})
+
+
+@pytest.mark.parametrize(("mode", "goes_on"), [(Mode.PAUSE, False), (Mode.DRAIN, True)])
+def test_a_sweep_under_way_waits_for_a_pause_and_ends_in_a_drain(
+    virtual: VirtualLoop, mode: Mode, *, goes_on: bool
+) -> None:
+    """Before its next page; neither lets a new one begin, and notices never stop."""
+
+    async def history() -> None:
+        turns = RuledTurns()
+        rig = Rig(turns=turns)
+        rig.hold("1")
+        turns.obey([Limit(name="r", streams=SWEEPS, mode=mode)])
+        assert not turns.may_begin()
+        sweep = asyncio.create_task(rig.connector.sweep())
+        await asyncio.sleep(60)
+        assert (sweep.done(), bool(rig.log)) == (goes_on, goes_on)
+        turns.obey([])
+        await asyncio.wait_for(sweep, 1)
+        assert (len(rig.log), turns.may_begin()) == (1, True)
+
+    run_virtual(virtual, history())
+
+
+def test_a_sweep_keeps_to_a_rate(virtual: VirtualLoop) -> None:
+    """Pages are paid for by what they list."""
+
+    async def history() -> None:
+        turns = RuledTurns()
+        turns.obey([Limit(name="r", streams=SWEEPS, bytes_per_second=100)])
+        began = asyncio.get_running_loop().time()
+        for _ in range(3):
+            async with turns.page(400):
+                pass
+        assert asyncio.get_running_loop().time() - began >= 400 / 100
+
+    run_virtual(virtual, history())
