@@ -5,9 +5,10 @@ deleted and is a *claim check*: whoever needs the bytes fetches that very versio
 Postgres source is the order of its commits, and two numbers tell what is repeated or missing.
 
 Read first: `debezium`, `storage`, `application` (what is captured, pure), `log_order`, `ledger`
-(gaps and sequences, written into the log itself) and `table_copies` (copies by signal), then
-`connector_config` (what Debezium is told, and why), `connect` (Kafka Connect's REST interface) and
-`folder` with `known_objects` (a folder, watched and swept). `bucket` is the same for a bucket: told by
-`notices` over `channels`, compared by `sweep` with its `listings` and what was `announced`. `cloudevents`
-reads what applications do; `event_client` over `event_spool` is what they send it with.
+(gaps and sequences, written into the log itself), `table_copies` (copies by signal) with `moved_rows`
+and `signal_pruning`, then `connector_config` (what Debezium is told, and why), `connect` (Kafka
+Connect's REST interface) and `folder` with `known_objects` (a folder, watched and swept). `bucket` is
+the same for a bucket: told by `notices` over `channels`, compared by `sweep` with its `listings` and
+what was `announced`. `cloudevents` reads what applications do; `event_client` over `event_spool` is
+what they send it with.
 """

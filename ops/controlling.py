@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from schemas.controls import Control
 
-_NOBODY_DOES: Final = frozenset({Work.SNAPSHOT, Work.SCRUB, Work.MIGRATION})
-"""Kinds of work no worker follows a rule for: Debezium copies tables by signals, and the others are not there yet."""
+_NOBODY_DOES: Final = frozenset({Work.SCRUB, Work.MIGRATION})
+"""Kinds of work no worker follows a rule for: they are not there yet."""
 _MICRO: Final = 1_000_000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
@@ -64,7 +64,12 @@ def _refuse_unheard(rule: Control) -> None:
     if rule.is_restricting and rule.works and rule.works <= _NOBODY_DOES:
         raise ConfigError(
             f"nobody would follow a rule for {' and '.join(sorted(rule.works))}",
-            hint="table copies: wedsync-backup snapshot pause; scrubs and migrations are not there yet",
+            hint="scrubs and migrations are not there yet",
+        )
+    is_slowing = rule.bytes_per_second is not None or rule.at_once is not None
+    if is_slowing and Work.SNAPSHOT in rule.works and rule.mode is Mode.RUN:
+        raise ConfigError(
+            "table copies can be paused, not slowed", hint="wedsync-backup controls pause --work snapshot --for 2h"
         )
 
 

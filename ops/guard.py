@@ -24,6 +24,7 @@ from connectors.connect import ConnectClient
 from connectors.connector_config import PLATFORM_SOURCE
 from connectors.ledger import GAP_PREFIX, SEQUENCES_PREFIX, encode_gap, encode_sequences
 from connectors.table_copies import (
+    ENDS,
     EXECUTE,
     PAUSE,
     STEERING_DATA,
@@ -33,10 +34,11 @@ from connectors.table_copies import (
     progress_of,
     signal_name,
 )
-from ops import bootstrap, epochs, guard_rules, moved_copies, source_facts
+from ops import bootstrap, controlling, copy_rules, epochs, guard_rules, moved_copies, source_facts
 from ops.guard_rules import Alarm, LagClock, Level, Restarts, SlotFacts, TableFacts
 from ops.stack.state import replace_file
 from schemas.errors import WedSyncError
+from schemas.work import Mode
 from streams.moves import Moves
 from streams.observed import RouterView, ended_logs, observe_mapping, observe_moves, observe_router
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from connectors.table_copies import CopyProgress, Signal
     from ops.config import Settings
     from ops.epochs import Where
+    from schemas.controls import Control
     from streams.witness import Hole
 
 log = structlog.get_logger(__name__)
@@ -95,7 +98,9 @@ class Guard:
         *,
         newest_epoch: Callable[[], int],
         now: Callable[[], dt.datetime],
+        rule: Callable[[], Control | None] = lambda: None,
     ) -> None:
+        self._rule = rule
         self._settings, self._where, self._newest_epoch, self._now = settings, where, newest_epoch, now
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lag, self._restarts, self._tables = LagClock(), Restarts(), TableFacts()
@@ -161,9 +166,10 @@ class Guard:
             self._tables, self._tables_at = await source_facts.table_facts(database), now
             self._partition_hole = await asyncio.to_thread(epochs.partition_hole, self._settings, epoch)
         seen.signals = await source_facts.signals(database, epoch)
+        copies = seen.copies(epoch)
         seen.keyed = await source_facts.keyed_tables(database)
-        seen.alarms += guard_rules.copy_alarms(seen.copies(epoch), seen.keyed)
-        done = moved_rows.done_up_to(seen.copies(epoch))
+        seen.alarms += guard_rules.copy_alarms(copies, seen.keyed)
+        done = moved_rows.done_up_to(copies)
         done = max(done, self._no_followers[1]) if self._no_followers[0] == epoch else done
         limit = moved_copies.READ_AT_ONCE
         seen.moves = await asyncio.to_thread(observe_moves, path, epoch, done, limit=limit)
@@ -171,6 +177,10 @@ class Guard:
         seen.alarms += guard_rules.table_alarms(self._tables)
         seen.alarms += guard_rules.connector_alarms(seen.connector, self._restarts)
         seen.alarms += guard_rules.log_alarms(seen.ended)
+        if (rule := self._rule()) is not None and (seen.moves.owed or any(c.state not in ENDS for c in copies)):
+            text = f"table copies wait: {controlling.sentence(rule)}"
+            hint = "`wedsync-backup controls resume`"
+            seen.alarms.append(Alarm(level=Level.WARN, what="copies_held", text=text, hint=hint))
 
     async def _act(self, seen: Seen, connect: ConnectClient, epoch: int) -> None:
         slot, now = seen.slot, self._now()
@@ -195,7 +205,8 @@ class Guard:
         elif seen.connector is not None and seen.connector.is_running:
             self._restarts.ran(now)
         await self._keep_paused(seen)
-        if not await self._copy_again(seen, epoch):
+        await self._obey(seen, epoch)
+        if self._rule() is None and not await self._copy_again(seen, epoch):
             await self._copy_moved(seen, epoch)
         await self._tell_ended(seen.ended)
         await self._write_sequences(now)
@@ -224,7 +235,7 @@ class Guard:
             self._paused_under = seen.slot.active_pid
         elif seen.slot.active_pid != self._paused_under:
             database = await self._database()
-            name = signal_name("pause-", int(self._now().timestamp() * 1_000_000))
+            name = signal_name(copy_rules.prefix(seen.signals, PAUSE), int(self._now().timestamp() * 1_000_000))
             await database.execute(_SIGNAL, (name, PAUSE, STEERING_DATA))
             self._paused_under = seen.slot.active_pid
 
@@ -238,10 +249,21 @@ class Guard:
             log.warning("tables are copied once more", action="guard.copy", copy=name, tables=tables)
         return bool(tables)
 
+    async def _obey(self, seen: Seen, epoch: int) -> None:
+        """Pause and resume copies as the controls say."""
+        rule = self._rule()
+        word = copy_rules.word(seen.signals, seen.copies(epoch), rule.mode if rule is not None else Mode.RUN)
+        if word is not None:
+            name = signal_name(copy_rules.prefix(seen.signals, word), int(self._now().timestamp() * _MICRO))
+            log.warning("the controls steer the copies", action=f"guard.{word}", rule=rule.name if rule else "")
+            await (await self._database()).execute(_SIGNAL, (name, word, STEERING_DATA))
+
     async def _copy_moved(self, seen: Seen, epoch: int) -> None:
         """Ask for a copy of what follows rows that moved to another wedding; its signal says what it is about."""
         now_us = int(self._now().timestamp() * _MICRO)
-        if not seen.moves.owed or is_pause_wanted(seen.signals) or not moved_rows.may_ask(seen.copies(epoch), now_us):
+        if not seen.moves.owed or is_pause_wanted(seen.signals):
+            return
+        if not moved_rows.may_ask(seen.copies(epoch), now_us):
             return
         declared, path = bootstrap.mapping(self._settings), self._settings.state_dir / "router" / "state.db"
         mapping = await asyncio.to_thread(observe_mapping, path, PLATFORM_SOURCE, declared)

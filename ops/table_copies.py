@@ -23,7 +23,9 @@ from connectors.table_copies import (
     progress_of,
     signal_name,
 )
-from ops import bootstrap, bringup, source_facts
+from ops import bootstrap, bringup, controlling, source_facts
+from ops.copy_rules import COPIES
+from schemas.controls import strictest
 from schemas.errors import ConfigError, RefusedError
 from sinks.wedding_rows import wedding_condition
 from streams.observed import observe_mapping, observe_router
@@ -44,12 +46,13 @@ async def start(settings: Settings, *, tables: Sequence[str], wedding: str | Non
 
     Raises:
         ConfigError: a table that capture does not know, or the stack is down.
-        RefusedError: another copy is under way: Debezium would mix their names up.
+        RefusedError: another copy is under way: Debezium would mix their names up; or the controls hold copies up.
     """
     declared = bootstrap.mapping(settings)
     mapping = await asyncio.to_thread(observe_mapping, _router_file(settings), PLATFORM_SOURCE, declared)
     chosen = _chosen(mapping, tables, wedding)
     platform = await bringup.running(settings)
+    await _refuse_held(platform.brokers)
     for copy in await _progress(settings, platform):
         if copy.state not in ENDS:
             raise RefusedError(
@@ -66,9 +69,11 @@ async def steer(settings: Settings, word: str) -> str:
     """Pause, resume or stop the copy that is under way, and return its name; the guard remembers a pause.
 
     Raises:
-        RefusedError: there is none, or it is not what could be steered so.
+        RefusedError: there is none, or it is not what could be steered so; or the controls hold it up.
     """
     platform = await bringup.running(settings)
+    if word == RESUME:
+        await _refuse_held(platform.brokers)
     wanted = {PAUSE: {CopyState.ASKED, CopyState.RUNNING}, RESUME: {CopyState.PAUSED}}
     open_states = set(CopyState) - ENDS
     open_copies = [copy for copy in await _progress(settings, platform) if copy.state in wanted.get(word, open_states)]
@@ -80,6 +85,13 @@ async def steer(settings: Settings, word: str) -> str:
     async with await psycopg.AsyncConnection.connect(platform.dsn, autocommit=True) as connection:
         await connection.execute(_SIGNAL, (signal_name(prefix, _now_us()), word, STEERING_DATA))
     return open_copies[-1].copy
+
+
+async def _refuse_held(brokers: str) -> None:
+    rules, _ = await controlling.read(brokers)
+    rule = strictest(rules, COPIES, now_us=_now_us())
+    if rule is not None:
+        raise RefusedError(f"copies are held: {controlling.sentence(rule)}", hint="`wedsync-backup controls resume`")
 
 
 async def status(settings: Settings) -> list[dict[str, Any]]:

@@ -198,6 +198,7 @@ def run_guard(settings: Settings, brokers: str, connect_url: str) -> None:
     """Watch over capture until told to stop."""
     from connectors.connector_config import PLATFORM_SOURCE  # noqa: PLC0415
     from ops import bringup  # noqa: PLC0415
+    from ops.copy_rules import CopyRules  # noqa: PLC0415
     from ops.epochs import Where  # noqa: PLC0415
     from ops.guard import Guard  # noqa: PLC0415
     from ops.guard_metrics import gauges  # noqa: PLC0415
@@ -208,10 +209,11 @@ def run_guard(settings: Settings, brokers: str, connect_url: str) -> None:
 
     dsn = settings.source.url or asyncio.run(bringup.stack_database(settings))
     where = Where(dsn=dsn, brokers=brokers, connect_url=connect_url)
-    guard = Guard(settings, where, newest_epoch=newest_epoch, now=bootstrap.now)
+    rules = CopyRules({"bootstrap.servers": brokers}, now_us=bootstrap.now_us)
+    guard = Guard(settings, where, newest_epoch=newest_epoch, now=bootstrap.now, rule=rules.holding)
     Gauges(gauges(guard))
     serve("guard", settings.state_dir / "run")
-    asyncio.run(_until_signal(guard.run()))
+    asyncio.run(_until_signal(_together(guard.run(), rules.run())))
 
 
 _RUN: Final = {
