@@ -49,6 +49,8 @@ WORKERS: Final = ("router", "sink", "folder", "storage", "api", "guard")
 CONNECTOR_WITHIN: Final = dt.timedelta(seconds=60)
 _POLL_SECONDS: Final = 0.05
 _ADMIN_SECONDS: Final = 15.0
+_TELL_WHOLE: Final = "SELECT wedsync.note_whole_schema('a new epoch')"
+_TELL_DUMP: Final = "SELECT pg_logical_emit_message(true, 'wedsync.schema', %s::text)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +308,16 @@ async def tell_log(connection: psycopg.AsyncConnection[Any], gap: Gap | None) ->
         await connection.execute("SELECT pg_logical_emit_message(true, %s, %s::text)", (prefix, content))
 
 
+async def _told(dsn: str) -> Any:
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        return await _all_told(connection)
+
+
+async def _all_told(connection: psycopg.AsyncConnection[Any]) -> Any:
+    """Return what stands for all that was told of the schema: it changes with every change of it."""
+    return await (await connection.execute("SELECT wedsync.all_told()")).fetchone()
+
+
 async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int, *, gap: Gap | None = None) -> None:
     """Write the schema into the log, and have every table copied that has a key: once an epoch, both or neither."""
     name = f"copy-e{epoch}"
@@ -313,10 +325,14 @@ async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int, *, gap: Gap |
         found = await connection.execute("SELECT 1 FROM wedsync.debezium_signal WHERE id = %s", (name,))
         if await found.fetchone():
             return
+    told = await _told(dsn)
     ddl = await onboarding.schema_ddl(dsn)
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
-        await connection.execute("SELECT wedsync.note_whole_schema('a new epoch')")
-        await connection.execute("SELECT pg_logical_emit_message(true, 'wedsync.schema', %s::text)", (ddl,))
+        await connection.execute("LOCK TABLE wedsync.shape_told IN SHARE ROW EXCLUSIVE MODE")
+        steps = [(_TELL_WHOLE, ()), (_TELL_DUMP, (ddl,))]
+        # Of the two the later one counts. A dump has more in it, unless the schema changed while it was made.
+        for query, values in steps if await _all_told(connection) == told else reversed(steps):
+            await connection.execute(query, values)
         await tell_log(connection, gap)
         keyed = await source_facts.keyed_tables(connection)
         outbox = () if mapping.outbox is None else (mapping.outbox.table,)

@@ -3,11 +3,19 @@
 -- After each DDL command the whole schema is described and compared with what was described last; what
 -- differs goes out as one logical message `wedsync.shape`. Comparing, instead of reading what the command
 -- was, holds for every command there is, and heals itself: what one call missed the next one tells.
--- `wedsync.shape` is unlogged on purpose: it is never replicated, and after a crash everything is told again.
+--
+-- What was told is remembered by adding rows, never by changing them: several transactions may change the schema at
+-- the same time, and none may wait for another here, or be the one that a deadlock ends. The highest `told` that a
+-- transaction sees counts; a shape of NULL is an object that is gone.
 
-CREATE UNLOGGED TABLE IF NOT EXISTS wedsync.shape (
-    kind text NOT NULL, relation oid NOT NULL, shape jsonb NOT NULL, PRIMARY KEY (kind, relation)
+CREATE TABLE IF NOT EXISTS wedsync.shape_told (
+    told bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, relation oid NOT NULL, shape jsonb
 );
+CREATE INDEX IF NOT EXISTS shape_told_of ON wedsync.shape_told (kind, relation, told);
+CREATE OR REPLACE VIEW wedsync.shape_now AS
+SELECT kind, relation, shape FROM (
+    SELECT DISTINCT ON (kind, relation) kind, relation, shape FROM wedsync.shape_told ORDER BY kind, relation, told DESC
+) AS latest WHERE shape IS NOT NULL;
 
 CREATE OR REPLACE FUNCTION wedsync.is_ours(namespace name) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $function$
@@ -24,6 +32,29 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
         FROM down JOIN pg_type t ON t.oid = down.type AND t.typtype = 'd'
     )
     SELECT down.type, down.typmod FROM down ORDER BY depth DESC LIMIT 1
+$function$;
+
+-- Tables that another transaction has shut against all, or is waiting to. Postgres' functions that write out checks,
+-- indexes, views and the like open the tables they speak of: they would wait there, and may end in a deadlock. Of such
+-- tables what was told last is taken: this transaction cannot have changed them.
+CREATE OR REPLACE FUNCTION wedsync.shut_elsewhere() RETURNS oid[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT coalesce(array_agg(l.relation), '{}') FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
+      AND d.datname = current_database()
+$function$;
+
+CREATE OR REPLACE FUNCTION wedsync.told_of(wanted_kind text, wanted oid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT shape FROM wedsync.shape_now WHERE kind = wanted_kind AND relation = wanted
+$function$;
+
+-- Whether a view, a function or a trigger speaks of a table that is shut.
+CREATE OR REPLACE FUNCTION wedsync.speaks_of_shut(class oid, object oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass
+        AND d.refobjid = ANY ((SELECT wedsync.shut_elsewhere())::oid[]) AND (d.classid, d.objid) IN (
+            SELECT class, object UNION ALL SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r WHERE r.ev_class = object))
 $function$;
 
 CREATE OR REPLACE FUNCTION wedsync.columns_of(wanted oid) RETURNS jsonb
@@ -52,9 +83,27 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     WHERE a.attrelid = wanted AND a.attnum > 0 AND NOT a.attisdropped
 $function$;
 
-CREATE OR REPLACE FUNCTION wedsync.tables_now() RETURNS TABLE (kind text, relation oid, shape jsonb)
+CREATE OR REPLACE FUNCTION wedsync.action_of(code "char") RETURNS text
+LANGUAGE sql IMMUTABLE AS $function$
+    SELECT CASE code WHEN 'r' THEN 'RESTRICT' WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL'
+        WHEN 'd' THEN 'SET DEFAULT' END
+$function$;
+
+-- What a foreign key says beside its columns, as SQL.
+CREATE OR REPLACE FUNCTION wedsync.rules_of(link pg_catalog.pg_constraint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT 'table', c.oid, jsonb_build_object(
+    SELECT concat_ws(' ', CASE link.confmatchtype WHEN 'f' THEN 'MATCH FULL' END,
+        'ON UPDATE ' || wedsync.action_of(link.confupdtype), 'ON DELETE ' || wedsync.action_of(link.confdeltype),
+        (SELECT format('(%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY s.place))
+         FROM jsonb_array_elements_text(nullif(to_jsonb(link)->'confdelsetcols', 'null')) WITH ORDINALITY AS s (n, place)
+         JOIN pg_attribute a ON a.attrelid = link.conrelid AND a.attnum = s.n::int HAVING count(*) > 0),
+        CASE WHEN link.condeferrable THEN 'DEFERRABLE' END, CASE WHEN link.condeferred THEN 'INITIALLY DEFERRED' END,
+        CASE WHEN NOT link.convalidated THEN 'NOT VALID' END)
+$function$;
+
+CREATE OR REPLACE FUNCTION wedsync.table_now(wanted oid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT jsonb_build_object(
         'name', n.nspname || '.' || c.relname, 'sort', c.relkind,
         'columns', wedsync.columns_of(c.oid),
         'key', (SELECT to_jsonb(x.conkey) FROM pg_constraint x WHERE x.conrelid = c.oid AND x.contype = 'p'),
@@ -63,23 +112,33 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
               AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts AND NOT EXISTS (
                 SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
                   AND NOT a.attnotnull)),
+        -- By numbers, not as text: another transaction may rename the table it leads to, which is no change of this one.
         'links', (SELECT jsonb_agg(jsonb_build_object(
-                'columns', to_jsonb(f.conkey), 'table', f.confrelid::bigint, 'references', to_jsonb(f.confkey)
-            ) ORDER BY f.oid)
+                'columns', to_jsonb(f.conkey), 'table', f.confrelid::bigint, 'references', to_jsonb(f.confkey),
+                'name', CASE WHEN f.conislocal AND f.conparentid = 0 THEN f.conname END,
+                'rules', wedsync.rules_of(f)) ORDER BY f.oid)
             FROM pg_constraint f WHERE f.conrelid = c.oid AND f.contype = 'f'),
         'parent', (SELECT h.inhparent::bigint FROM pg_inherits h WHERE h.inhrelid = c.oid ORDER BY h.inhseqno LIMIT 1),
         'bound', CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END,
         'partition_key', CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END,
         'constraints', (SELECT jsonb_agg(jsonb_build_object(
                 'name', k.conname, 'type', k.contype, 'sql', pg_get_constraintdef(k.oid)) ORDER BY k.conname)
-            FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype IN ('p', 'u', 'c', 'f', 'x')
+            FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype IN ('p', 'u', 'c', 'x')
               AND k.conislocal AND k.conparentid = 0),
         'indexes', (SELECT jsonb_agg(pg_get_indexdef(i.indexrelid) ORDER BY i.indexrelid) FROM pg_index i
             WHERE i.indrelid = c.oid AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid
               AND k.contype IN ('p', 'u', 'x')) AND NOT EXISTS (
                 SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid))
     )
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = wanted
+$function$;
+
+CREATE OR REPLACE FUNCTION wedsync.tables_now() RETURNS TABLE (kind text, relation oid, shape jsonb)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT 'table', c.oid, CASE WHEN told.shape IS NOT NULL AND c.oid = ANY ((SELECT wedsync.shut_elsewhere())::oid[])
+        THEN told.shape ELSE wedsync.table_now(c.oid) END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN wedsync.shape_now told ON told.kind = 'table' AND told.relation = c.oid
     WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT wedsync.is_ours(n.nspname)
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid
         AND e.deptype = 'e')
@@ -126,20 +185,24 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     WHERE c.relpersistence <> 't' AND NOT wedsync.is_ours(n.nspname) AND NOT EXISTS (SELECT FROM pg_depend d
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('i', 'e'))
     UNION ALL
-    SELECT 'function', p.oid, jsonb_build_object('name', p.oid::regprocedure::text, 'sql', pg_get_functiondef(p.oid))
+    SELECT 'function', p.oid, jsonb_build_object('name', p.oid::regprocedure::text, 'sql',
+        CASE WHEN wedsync.speaks_of_shut('pg_proc'::regclass, p.oid) THEN wedsync.told_of('function', p.oid)->>'sql'
+        ELSE pg_get_functiondef(p.oid) END)
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE p.prokind IN ('f', 'p') AND NOT wedsync.is_ours(n.nspname) AND NOT EXISTS (SELECT FROM pg_depend e
         WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
     UNION ALL
-    SELECT 'view', c.oid, jsonb_build_object('name', n.nspname || '.' || c.relname, 'sql', format(
-        CASE c.relkind WHEN 'm' THEN 'CREATE MATERIALIZED VIEW %I.%I AS %s' ELSE 'CREATE VIEW %I.%I AS %s' END,
-        n.nspname, c.relname, rtrim(pg_get_viewdef(c.oid), '; ')))
+    SELECT 'view', c.oid, jsonb_build_object('name', n.nspname || '.' || c.relname, 'sql',
+        CASE WHEN wedsync.speaks_of_shut('pg_class'::regclass, c.oid) THEN wedsync.told_of('view', c.oid)->>'sql' ELSE
+        format(CASE c.relkind WHEN 'm' THEN 'CREATE MATERIALIZED VIEW %I.%I AS %s' ELSE 'CREATE VIEW %I.%I AS %s' END,
+        n.nspname, c.relname, rtrim(pg_get_viewdef(c.oid), '; ')) END)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('v', 'm') AND c.relpersistence <> 't' AND NOT wedsync.is_ours(n.nspname)
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
     UNION ALL
-    SELECT 'trigger', g.oid, jsonb_build_object('name', g.tgname, 'sql', pg_get_triggerdef(g.oid),
-        'table', g.tgrelid::bigint)
+    SELECT 'trigger', g.oid, jsonb_build_object('name', g.tgname, 'table', g.tgrelid::bigint, 'sql',
+        CASE WHEN wedsync.speaks_of_shut('pg_trigger'::regclass, g.oid) THEN wedsync.told_of('trigger', g.oid)->>'sql'
+        ELSE pg_get_triggerdef(g.oid) END)
     FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND c.relpersistence = 'p' AND NOT wedsync.is_ours(n.nspname)
 $function$;
@@ -149,49 +212,77 @@ $function$;
 CREATE OR REPLACE FUNCTION wedsync.pad() RETURNS void
 LANGUAGE sql AS $function$ SELECT pg_catalog.pg_logical_emit_message(true, 'wedsync.pad', '') $function$;
 
+-- Which rows of what was told are seen: another transaction that told something and ended shows by it.
+CREATE OR REPLACE FUNCTION wedsync.all_told() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT md5(string_agg(told::text, ' ' ORDER BY told)) FROM wedsync.shape_told
+$function$;
+
+-- Removes what was told again since; what somebody else is removing just now is left to them.
+CREATE OR REPLACE FUNCTION wedsync.forget_told() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $function$
+    DELETE FROM wedsync.shape_told WHERE current_setting('transaction_isolation') = 'read committed' AND told IN (
+        SELECT o.told FROM wedsync.shape_told o WHERE EXISTS (SELECT FROM wedsync.shape_told n
+            WHERE n.kind = o.kind AND n.relation = o.relation AND n.told > o.told) FOR UPDATE OF o SKIP LOCKED)
+$function$;
+
+-- What differs from what was told last, and what is gone. Some functions above look into the catalog as it is at
+-- this moment, others as it was when the query began: what another transaction's commit fell between is described anew.
+CREATE OR REPLACE FUNCTION wedsync.differing(OUT changed jsonb, OUT gone jsonb)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    seen text;
+BEGIN
+    FOR attempt IN 1 .. 20 LOOP
+        WITH present AS MATERIALIZED (
+            SELECT kind, relation, jsonb_strip_nulls(shape) AS shape FROM wedsync.tables_now()
+            UNION ALL SELECT kind, relation, jsonb_strip_nulls(shape) FROM wedsync.others_now()
+        )
+        SELECT wedsync.all_told(),
+            (SELECT jsonb_agg(jsonb_build_object('is', p.kind, 'oid', p.relation::bigint) || p.shape
+                ORDER BY p.kind, p.relation)
+             FROM present p LEFT JOIN wedsync.shape_now s USING (kind, relation) WHERE s.shape IS DISTINCT FROM p.shape),
+            (SELECT jsonb_agg(jsonb_build_object('is', s.kind, 'oid', s.relation::bigint))
+             FROM wedsync.shape_now s
+             WHERE NOT EXISTS (SELECT FROM present p WHERE p.kind = s.kind AND p.relation = s.relation))
+        INTO seen, changed, gone;
+        EXIT WHEN seen IS NOT DISTINCT FROM wedsync.all_told();
+    END LOOP;
+END
+$function$;
+
 -- Tells what differs from what was told last; `rewritten` are tables whose rows DDL has changed:
 -- pairs of oid and whether their rows follow in this transaction. Returns whether anything was told.
 CREATE OR REPLACE FUNCTION wedsync.note_schema(cause text, rewritten jsonb DEFAULT '[]') RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    is_whole boolean := NOT EXISTS (SELECT FROM wedsync.shape);
-    differing jsonb;
+    is_whole boolean := NOT EXISTS (SELECT FROM wedsync.shape_told);
+    changed jsonb;
     gone jsonb;
 BEGIN
-    WITH present AS MATERIALIZED (
-        SELECT kind, relation, jsonb_strip_nulls(shape) AS shape FROM wedsync.tables_now()
-        UNION ALL SELECT kind, relation, jsonb_strip_nulls(shape) FROM wedsync.others_now()
-    ), changed AS (
-        SELECT p.* FROM present p LEFT JOIN wedsync.shape s USING (kind, relation)
-        WHERE s.shape IS DISTINCT FROM p.shape
-    ), kept AS (
-        INSERT INTO wedsync.shape SELECT * FROM changed
-        ON CONFLICT (kind, relation) DO UPDATE SET shape = excluded.shape
-    ), dropped AS (
-        DELETE FROM wedsync.shape s
-        WHERE NOT EXISTS (SELECT FROM present p WHERE p.kind = s.kind AND p.relation = s.relation)
-        RETURNING s.kind, s.relation
-    )
-    SELECT (SELECT jsonb_agg(jsonb_build_object('is', kind, 'oid', relation::bigint) || shape ORDER BY kind, relation)
-            FROM changed),
-           (SELECT jsonb_agg(jsonb_build_object('is', kind, 'oid', relation::bigint)) FROM dropped)
-    INTO differing, gone;
-    IF differing IS NULL AND gone IS NULL AND rewritten = '[]' THEN
+    SELECT d.changed, d.gone INTO changed, gone FROM wedsync.differing() d;
+    IF changed IS NULL AND gone IS NULL AND rewritten = '[]' THEN
         RETURN false;
     END IF;
+    INSERT INTO wedsync.shape_told (kind, relation, shape)
+    SELECT each->>'is', (each->>'oid')::oid, each - 'is' - 'oid' FROM jsonb_array_elements(changed) AS c (each)
+    UNION ALL SELECT each->>'is', (each->>'oid')::oid, NULL FROM jsonb_array_elements(gone) AS g (each);
+    PERFORM wedsync.forget_told();
     PERFORM pg_logical_emit_message(true, 'wedsync.shape', jsonb_build_object(
-        'version', 1, 'cause', cause, 'whole', is_whole, 'objects', coalesce(differing, '[]'),
+        'version', 1, 'cause', cause, 'whole', is_whole, 'objects', coalesce(changed, '[]'),
         'dropped', coalesce(gone, '[]'), 'rewritten', rewritten)::text);
     PERFORM wedsync.pad();
     RETURN true;
 END
 $function$;
 
--- Tells everything again: the beginning of an epoch.
+-- Tells everything again: the beginning of an epoch. Whoever changes the schema just now is waited for, and nobody
+-- begins until this transaction has ended: else what they change would be told as it was before.
 CREATE OR REPLACE FUNCTION wedsync.note_whole_schema(cause text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    DELETE FROM wedsync.shape;
+    LOCK TABLE wedsync.shape_told IN SHARE ROW EXCLUSIVE MODE;
+    DELETE FROM wedsync.shape_told;
     RETURN wedsync.note_schema(cause);
 END
 $function$;
@@ -257,7 +348,7 @@ $function$;
 
 -- A failing backup must not fail the application's DDL: it warns, and the log says that the schema is not known.
 CREATE OR REPLACE FUNCTION wedsync.on_ddl() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 AS $function$
 DECLARE
     rewritten jsonb := '[]';
     each record;
@@ -300,6 +391,7 @@ $function$;
 
 DO $do$
 BEGIN
+    DROP TABLE IF EXISTS wedsync.shape;
     DROP EVENT TRIGGER IF EXISTS wedsync_new_table;
     DROP FUNCTION IF EXISTS wedsync.new_table();
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = 'wedsync_schema') THEN

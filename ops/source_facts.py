@@ -51,7 +51,7 @@ SELECT schemaname || '.' || sequencename, last_value FROM pg_sequences
 WHERE last_value IS NOT NULL AND schemaname NOT IN ('pg_catalog', 'information_schema', 'wedsync') ORDER BY 1
 """
 _KEYED_TABLES: Final = (
-    "SELECT shape->>'name' FROM wedsync.shape WHERE kind = 'table' AND shape->>'sort' = 'r' AND shape ? 'key'"
+    "SELECT shape->>'name' FROM wedsync.shape_now WHERE kind = 'table' AND shape->>'sort' = 'r' AND shape ? 'key'"
 )
 _SIGNALS: Final[LiteralString] = "SELECT id, type, data FROM wedsync.debezium_signal WHERE type LIKE '%%-snapshot'"
 _WINDOWS: Final[LiteralString] = """

@@ -44,11 +44,16 @@ class ColumnShape:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LinkShape:
-    """A foreign key: column numbers here equal column numbers of the table with that oid."""
+    """A foreign key: column numbers here equal column numbers of the table with that oid.
+
+    `name` is empty for one that another constraint brings with it; `rules` is the rest of its definition, as SQL.
+    """
 
     columns: tuple[int, ...]
     table: int
     references: tuple[int, ...]
+    name: str = ""
+    rules: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +168,13 @@ def _table(told: Mapping[str, Any]) -> TableShape:
         columns=tuple(_column(each) for each in told.get("columns") or ()),
         key=tuple(told.get("key") or unique[0]),
         links=tuple(
-            LinkShape(columns=tuple(each["columns"]), table=each["table"], references=tuple(each["references"]))
+            LinkShape(
+                columns=tuple(each["columns"]),
+                table=each["table"],
+                references=tuple(each["references"]),
+                name=each.get("name", ""),
+                rules=each.get("rules", ""),
+            )
             for each in told.get("links") or ()
         ),
         parent=told.get("parent"),

@@ -37,6 +37,8 @@ def _statements(schema: Schema) -> Iterator[str]:
     for types in (_KEYS, None, _REFERENCES):
         for table in tables:
             yield from _indexes(table) if types is None else _constraints(table, types)
+    for table in tables:
+        yield from _links(table, schema)
     for kind in _AFTER_TABLES:
         yield from _others(schema, kind)
 
@@ -108,6 +110,20 @@ def _constraints(table: TableShape, types: tuple[str, ...]) -> Iterator[str]:
     ):
         if each["type"] in types:
             yield f"ALTER TABLE {quoted(table.name)} ADD CONSTRAINT {_identifier(each['name'])} {each['sql']}"
+
+
+def _links(table: TableShape, schema: Schema) -> Iterator[str]:
+    """Yield foreign keys, in the names that all tables have now; older messages told them as constraints."""
+    for link in table.links:
+        there = schema.tables.get(link.table)
+        if link.name and there is not None:
+            here, references = _listed(table.names(link.columns)), _listed(there.names(link.references))
+            key = f"FOREIGN KEY ({here}) REFERENCES {quoted(there.name)} ({references}) {link.rules}"
+            yield f"ALTER TABLE {quoted(table.name)} ADD CONSTRAINT {_identifier(link.name)} {key.rstrip()}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(_identifier(name) for name in names)
 
 
 def _indexes(table: TableShape) -> Iterator[str]:

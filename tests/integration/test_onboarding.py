@@ -192,7 +192,8 @@ async def test_an_ordinary_users_change_of_the_schema_is_told_too(dsn: str) -> N
         await execute(theirs, "CREATE TABLE theirs (id int PRIMARY KEY)")
         await execute(theirs, "ALTER TABLE theirs ADD COLUMN token uuid DEFAULT gen_random_uuid()")
         told = await execute(
-            dsn, "SELECT jsonb_array_length(shape->'columns') FROM wedsync.shape WHERE shape->>'name' = 'public.theirs'"
+            dsn,
+            "SELECT jsonb_array_length(shape->'columns') FROM wedsync.shape_now WHERE shape->>'name' = 'public.theirs'",
         )
     finally:
         await execute(dsn, "DROP OWNED BY ordinary")

@@ -44,3 +44,13 @@ def test_a_partition_is_made_of_its_root() -> None:
 
     assert lines[2] == 'CREATE TABLE "public"."r" ("id" integer) PARTITION BY RANGE (id);'
     assert lines[3] == 'CREATE TABLE "public"."p" PARTITION OF "public"."r" FOR VALUES FROM (1) TO (2);'
+
+
+def test_a_reference_is_written_in_the_names_both_tables_have_now() -> None:
+    """The table it leads to may have been told again under another name since."""
+    link = {"columns": [1], "table": 9, "references": [1], "name": "up", "rules": "ON DELETE CASCADE"}
+    schema = Schema().after(a_change(a_table(9, "public.old"), a_table(7, "public.a", links=[link])))
+    lines = schema_sql(schema.after(a_change(a_table(9, "public.new")))).splitlines()
+
+    key = 'FOREIGN KEY ("id") REFERENCES "public"."new" ("id") ON DELETE CASCADE'
+    assert lines[-1] == f'ALTER TABLE "public"."a" ADD CONSTRAINT "up" {key};'
