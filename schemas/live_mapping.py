@@ -76,11 +76,19 @@ class LiveMapping:
         if oid in rules or oid in above or oid not in schema.tables:
             return rules.get(oid)
         table, above = schema.tables[oid], above | {oid}
-        rule = self._declared_rule(table, schema, by_oid) or self._inherited(table, schema, by_oid, rules, above)
-        rules[oid] = rule or self._derived(table, schema, by_oid, rules, above)
+        ways = (self._declared_rule, self._inherited, self._derived)
+        found = (way(table, schema, by_oid, rules, above) for way in ways)
+        rules[oid] = next(rule for rule in found if rule is not None)
         return rules[oid]
 
-    def _declared_rule(self, table: TableShape, schema: Schema, by_oid: dict[int, str]) -> TableRule | None:
+    def _declared_rule(
+        self,
+        table: TableShape,
+        schema: Schema,
+        by_oid: dict[int, str],
+        rules: dict[int, TableRule],
+        above: frozenset[int],
+    ) -> TableRule | None:
         name = by_oid.get(table.oid)
         if name is None or name not in self._declared.tables:
             return None
@@ -93,7 +101,11 @@ class LiveMapping:
             return None if column is None else TableRule(name=table.name, key=key, wedding_column=column[0])
         if declared.parent is None:
             return TableRule(name=table.name, key=key)
-        parent = self._parent(declared.parent, name, table, schema)
+        anchor = self._anchors.get(declared.parent.table)
+        above_rule = self._rule(anchor.oid, schema, by_oid, rules, above) if anchor is not None else None
+        # A parent may itself have become the platform's since: then nothing leads to a wedding over it.
+        is_lost = above_rule is None or above_rule.is_platform
+        parent = None if is_lost else self._parent(declared.parent, name, table, schema)
         return None if parent is None else TableRule(name=table.name, key=key, parent=parent)
 
     def _parent(self, link: ParentLink, name: str, table: TableShape, schema: Schema) -> ParentLink | None:

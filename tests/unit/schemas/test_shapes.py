@@ -112,3 +112,12 @@ def test_tables_that_follow_each_other_in_a_circle_are_the_platforms() -> None:
     mapping = after(a_message(WEDDINGS, one, two))
     assert mapping.tables["public.one"].is_platform
     assert mapping.tables["public.two"].is_platform
+
+
+def test_a_child_of_a_table_that_became_the_platforms_is_the_platforms_too() -> None:
+    """Its declared way leads to no wedding any more, until another foreign key does."""
+    guests = a_table(2, "public.guests", a_column(1, "id"))
+    mapping = after(a_message(WEDDINGS, GUESTS, MEALS), a_message(guests))
+
+    assert mapping.tables["public.guests"].is_platform
+    assert mapping.tables["public.meals"].is_platform
