@@ -33,6 +33,13 @@ class LogOrder:
         """Take note of a record that cannot be read: it may have been any change, or an END."""
         self.unread += 1
 
+    def takes(self, after_lsn: int, order: int) -> bool:
+        """Count a change that comes right behind the last event, as nearly all do; False says nothing yet."""
+        if order == self.order + 1 and after_lsn == self.whole_lsn and not self.unread:
+            self.order = order
+            return True
+        return False
+
     def is_repeated(self, captured: Change | Boundary) -> bool:
         """Return whether this was seen before; if not, it counts as seen from now on.
 

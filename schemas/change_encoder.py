@@ -27,15 +27,21 @@ _ENDS: Final = [bytes((n,)) for n in range(1 << _SEVEN)]
 _GOES_ON: Final = [bytes((n | 0x80,)) for n in range(1 << _SEVEN)]
 _BOTH_GO_ON: Final = [first + second for second in _GOES_ON for first in _GOES_ON]
 """Every two bytes of a varint that goes on behind them, by the fourteen bits they carry."""
-_NOT_AGAIN: Final = b"\x00"
+_SMALL_MAX: Final = (1 << _FOURTEEN - 1) - 1
+"""The largest number that two bytes hold: orders inside a transaction and the sizes of most rows are smaller."""
 _EMPTY_ARRAY: Final = b"\x00"
+_NOT_AGAIN: Final = b"\x00"
 
 
 def long(value: int) -> bytes:
     """Return an Avro int or long; `value` has at most 64 bits."""
+    if 0 <= value <= _SMALL_MAX:
+        return _SMALL[value]
     left = (value << 1) ^ (value >> _SIGN)
-    if left < 1 << _SEVEN:
-        return _ENDS[left]
+    return _varint(left) if left < 1 << _FOURTEEN else _BOTH_GO_ON[left & 0x3FFF] + _higher(left >> _FOURTEEN)
+
+
+def _varint(left: int) -> bytes:
     head = b""
     while left >= 1 << _FOURTEEN:
         head += _BOTH_GO_ON[left & 0x3FFF]
@@ -43,8 +49,18 @@ def long(value: int) -> bytes:
     return head + (_ENDS[left] if left < 1 << _SEVEN else _GOES_ON[left & 0x7F] + _ENDS[left >> _SEVEN])
 
 
-_repeated_long = functools.lru_cache(maxsize=1024)(long)
-"""For numbers that come many times in a row: a transaction, its instant, the broker's millisecond."""
+_SMALL: Final = [_varint(value << 1) for value in range(_SMALL_MAX + 1)]
+_higher: Final = functools.lru_cache(maxsize=4096)(_varint)
+"""What stands behind the fourteen lowest bits: the same for thousands of positions and instants in a row."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _instants(committed_at: int, captured_at: int) -> bytes:
+    """Return both instants and that it is not sealed again: the same for a transaction's rows of a millisecond."""
+    return long(committed_at) + long(captured_at) + _NOT_AGAIN
+
+
+_transaction: Final = functools.lru_cache(maxsize=1024)(long)
 
 
 def text(value: str) -> bytes:
@@ -101,21 +117,21 @@ class ChangeEncoder:
         payload: bytes,
     ) -> bytes:
         """Return one change; `kind` of `KINDS`, `owner` by `whose`, `table` by `text`, instants in microseconds."""
-        return (
-            self._head
-            + long(position)
-            + kind
-            + owner
-            + table
-            + _repeated_long(transaction)
-            + long(order)
-            + _repeated_long(committed_at)
-            + _repeated_long(captured_at)
-            + _NOT_AGAIN
-            + (_texts(also) if also else _EMPTY_ARRAY)
-            + long(len(payload))
-            + payload
-            + _TAIL
+        return b"".join(
+            (
+                self._head,
+                long(position),
+                kind,
+                owner,
+                table,
+                _transaction(transaction),
+                _SMALL[order] if 0 <= order <= _SMALL_MAX else long(order),
+                _instants(committed_at, captured_at),
+                _texts(also) if also else _EMPTY_ARRAY,
+                _SMALL[size] if (size := len(payload)) <= _SMALL_MAX else long(size),
+                payload,
+                _TAIL,
+            )
         )
 
 

@@ -7,6 +7,6 @@ Faust gives agents, supervision and the worker's life; records and offsets are o
 
 Read first: `priority`, `destinations` and `routing` (the decisions), `live_rules` and `state` (what must be
 remembered between two records), `router` (decide, deliver, remember, in this order), then `intake` and `produce`
-(Kafka on either side), `dead_letters` (what cannot be read), `lost_records` (what never came), `schema_registry`
-(framing, where one is set) and `app` (the Faust worker).
+(Kafka on either side), `released` (what waited for its parent), `dead_letters` (what cannot be read), `lost_records`
+(what never came), `schema_registry` (framing, where one is set) and `app` (the Faust worker).
 """

@@ -1,13 +1,16 @@
 """Where a wedding's changes go now: topic, partition, rank, and whose they are; decided once, not per change.
 
-An answer holds until the wedding's line in the calendar is another, or time alone may change the lane.
+An answer holds until the wedding's line in the calendar is another, or time alone may change the lane. One look
+into one table finds it, however many weddings there are.
 """
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import datetime as dt
-from typing import TYPE_CHECKING, Final, NamedTuple
+import functools
+from typing import TYPE_CHECKING, Final
 
 from schemas import change_encoder, codec
 from schemas.backup import PLATFORM, Priority, Residency
@@ -24,11 +27,15 @@ if TYPE_CHECKING:
 
 _KNOWN_MAX: Final = 131_072
 """Weddings whose destination is held in memory, some 300 bytes each."""
+_ALIKE_MAX: Final = 16_384
+"""Decisions held for weddings that differ in nothing a rule asks of: a few years of days in all zones."""
 _RENEWED_AT_ONCE: Final = 1_000
 _LANES: Final = tuple(Priority)
+_OVER: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
-class Destination(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
     """Where one wedding's changes go; `owner` are its encoded fields of a change."""
 
     topic: str
@@ -39,7 +46,6 @@ class Destination(NamedTuple):
     residency: str
     lane: Priority
     rank: int
-    line: Wedding | None
     decided_at: dt.datetime
     until: dt.datetime
 
@@ -50,23 +56,33 @@ class Destinations:
     def __init__(self, state: RouterState, *, partitions: int, rules: Sequence[LaneRule] = DEFAULT_RULES) -> None:
         self._state, self._partitions, self.rules = state, partitions, rules
         self._known: collections.OrderedDict[str, Destination] = collections.OrderedDict()
+        self._moved = state.follow_weddings()
+        self._alike: dict[tuple[dt.date | None, str | None, dt.datetime], Decision] = {}
         self._promoted: dict[str, Destination] = {}
-        self._renew_at = self._renewing_at = dt.datetime.min.replace(tzinfo=dt.UTC)
+        self._renew_at = self._renewing_at = self._until = _OVER
         self._to_renew: list[str] = []
 
     def of(self, wedding: str, now: dt.datetime) -> Destination:
         """Return where a change of this wedding goes at `now`."""
-        line = self._state.wedding(wedding)
+        if self._moved:
+            self._forget_moved()
         known = self._known.get(wedding)
-        if known is not None and known.line is line and now < known.until:
+        if known is not None and now < known.until:
             return known
-        found = self._decide(wedding, line, now)
-        self._known[wedding] = found
+        found = self._known[wedding] = self._decide(wedding, known, now)
         if known is not None and _LANES.index(found.lane) < _LANES.index(known.lane):
             self._promoted[wedding] = found
         if len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
         return found
+
+    def _forget_moved(self) -> None:
+        """Let what was decided by another line hold no longer; its lane is still what the next is compared with."""
+        for wedding in self._moved:
+            known = self._known.get(wedding)
+            if known is not None:
+                self._known[wedding] = dataclasses.replace(known, until=_OVER)
+        self._moved.clear()
 
     def take_promoted(self) -> list[Outgoing]:
         """Return, and forget, what tells the sinks of weddings that came into a faster lane.
@@ -101,21 +117,24 @@ class Destinations:
         if _LANES.index(after) < _LANES.index(before):
             self._promoted[wedding] = self.of(wedding, now)
 
-    def _decide(self, wedding: str, line: Wedding | None, now: dt.datetime) -> Destination:
+    def _decide(self, wedding: str, known: Destination | None, now: dt.datetime) -> Destination:
+        line = self._state.wedding(wedding)
         lane, rank, _ = self.decision(wedding, line, now)
         residency = (line.residency if line is not None else Residency.UNKNOWN).value
+        # What lies in memory once for all of them is found in the cache of the processor.
         return Destination(
-            backup_topic(lane),
-            partition_of(wedding, self._partitions),
-            wedding.encode(),
-            rank_headers(rank),
-            change_encoder.whose(wedding, residency),
-            residency,
-            lane,
-            rank,
-            line,
-            now,
-            valid_until(line, now, self.rules),
+            topic=backup_topic(lane),
+            partition=known.partition if known is not None else partition_of(wedding, self._partitions),
+            key=known.key if known is not None else wedding.encode(),
+            headers=_headers(rank),
+            owner=known.owner
+            if known is not None and known.residency == residency
+            else change_encoder.whose(wedding, residency),
+            residency=residency,
+            lane=lane,
+            rank=rank,
+            decided_at=now,
+            until=self._shared(valid_until(line, now, self.rules)),
         )
 
     def decision(self, wedding: str, line: Wedding | None, now: dt.datetime) -> Decision:
@@ -125,7 +144,28 @@ class Destinations:
             return Decision(Priority.CRITICAL, RANK_URGENT, None)
         if line is None:
             return Decision(Priority.STANDARD, RANK_LAST, None)
-        return decide(line, now=now, rules=self.rules)
+        if line.deliveries_due or line.urgent_until is not None or line.uploaded_at is not None:
+            return decide(line, now=now, rules=self.rules)
+        return self._decide_alike(line, now)
+
+    def _shared(self, until: dt.datetime) -> dt.datetime:
+        """Return the one instant that lies in memory for all decisions that hold until then."""
+        if until != self._until:
+            self._until = until
+        return self._until
+
+    def _decide_alike(self, line: Wedding, now: dt.datetime) -> Decision:
+        """Decide by day and zone alone, once for all weddings that share them and for the quarter of an hour."""
+        alike = (line.day, line.venue_zone, valid_until(None, now))
+        found = self._alike.get(alike)
+        if found is None:
+            if len(self._alike) >= _ALIKE_MAX:
+                self._alike.clear()
+            found = self._alike[alike] = decide(line, now=now, rules=self.rules)
+        return found
+
+
+_headers: Final = functools.lru_cache(maxsize=4096)(rank_headers)
 
 
 def _promotion(wedding: str, to: Destination) -> Outgoing:

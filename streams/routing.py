@@ -12,7 +12,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors import debezium, storage
-from connectors.debezium import Boundary, Captured, Change, Notice, Operation
+from connectors.debezium import Boundary, Change, Notice, Operation
 from schemas import codec
 from schemas.backup import PLATFORM, QUARANTINE, UNREAD
 from schemas.change_encoder import KINDS, ChangeEncoder, text
@@ -22,7 +22,8 @@ from schemas.topics import SOURCE_BYTES_MAX
 from streams import dead_letters, events, objects
 from streams.live_rules import LiveRules
 from streams.records import Outgoing, Record
-from streams.row_reading import as_wedding, calendar_line, date, own_name, parent_of
+from streams.released import released
+from streams.row_reading import OUR_SCHEMA, as_wedding, calendar_line, date, own_name, parent_of
 from streams.state import Member
 from streams.witness import Continuity
 
@@ -34,14 +35,26 @@ if TYPE_CHECKING:
     from streams.row_reading import Table
     from streams.state import RouterState
 
-OUR_SCHEMA: Final = "wedsync."
-"""Heartbeats and signals are ours: they move the frontier and are not worth a copy."""
-
 _SCHEMA_PREFIX: Final = "wedsync.schema"
 _SINGLE_OBJECT: Final = b"\xc3\x01"
 _NOWHERE: Final = text("")
 _ROW: Final = KINDS["row"]
 _EVENT: Final = KINDS[events.KIND]
+_PLATFORM_S: Final = (Operation.TRUNCATE, Operation.MESSAGE)
+
+
+def _refuse_unfit(record: Record) -> None:
+    """Refuse what its connector could not read, what is empty, and what is too large; headers count, too."""
+    objects.refuse_unreadable(record)
+    if not record.value:
+        raise FormatError("an empty record", hint="tombstones are switched off: who else writes here?")
+    dead_letters.refuse_too_large(record)
+
+
+def _has_same_owner(before: dict[str, Any], after: dict[str, Any], rule: TableRule) -> bool:
+    """Return whether both images name one wedding in one column, as nearly all do; False says nothing."""
+    column = rule.wedding_column
+    return column is not None and type(named := after.get(column)) is str and before.get(column) == named
 
 
 class SourceRouting:
@@ -72,6 +85,7 @@ class SourceRouting:
     def decide(self, records: Sequence[Record], *, committed_us: int, now: dt.datetime) -> tuple[list[Outgoing], int]:
         """Return what to produce, and the time of the last whole commit, in microseconds."""
         self._committed_us, self._now = committed_us, now
+        self._order = self._state.order(self._source, self._epoch)
         outgoing = self._out = []
         for record in records:
             self._has_place = False
@@ -80,51 +94,55 @@ class SourceRouting:
             except dead_letters.POISON as error:
                 if not self._has_place:
                     # The log has a hole where this record lies, and the order must not stop at it.
-                    self._state.order(self._source, self._epoch).pass_over()
+                    self._order.pass_over()
                 self._dead_letter(record, dead_letters.reason_of(error))
         return outgoing, self._committed_us
 
     def _route(self, record: Record) -> None:
-        if record.headers:
-            objects.refuse_unreadable(record)
-        captured = self._read(record)
-        if isinstance(captured, str):
-            self._ours.get(captured, self._object)(record)
+        value = record.value
+        if not value or len(value) > SOURCE_BYTES_MAX or record.headers:
+            _refuse_unfit(record)
+            assert value is not None
+        if value.startswith(_SINGLE_OBJECT):
+            self._ours.get(codec.name_of(value), self._object)(record)
             return
-        if isinstance(captured, Notice):
-            self._notice(captured, record)
-            return
-        if not self._is_retry and self._is_repeated(captured, record):
-            return
-        self._has_place = True
-        if isinstance(captured, Boundary):
-            self._boundary(captured, record)
-        elif captured.table.startswith(OUR_SCHEMA):
-            if not self._is_retry:
-                self._continuity.check_beat(captured, record.offset, now=self._now)
-            self._committed_us = max(self._committed_us, captured.committed_us)
-        elif captured.operation in (Operation.TRUNCATE, Operation.MESSAGE):
-            self._platform_event(captured, record)
-        elif self._rules.mapping.outbox is not None and captured.table == self._rules.mapping.outbox.table:
-            self._outbox(captured, record)
+        captured = debezium.parse(value)
+        if type(captured) is Change:
+            if not self._is_retry and self._is_repeated(captured, record):
+                return
+            self._has_place = True
+            self._change(captured, record)
+        elif type(captured) is Boundary:
+            if self._is_retry or not self._is_known(captured, record):
+                self._has_place = True
+                self._boundary(captured, record)
         else:
-            self._row(captured, record)
+            assert isinstance(captured, Notice)
+            self._notice(captured, record)
 
-    def _is_repeated(self, captured: Change | Boundary, record: Record) -> bool:
-        order = self._state.order(self._source, self._epoch)
+    def _is_repeated(self, change: Change, record: Record) -> bool:
+        # Nearly all come one right behind the other: two numbers say so.
+        if change.operation is not Operation.READ and self._order.takes(change.after_lsn, change.order):
+            return False
+        return self._is_known(change, record)
+
+    def _is_known(self, captured: Change | Boundary, record: Record) -> bool:
         return self._continuity.is_repeated(
-            order, captured, record.offset, committed_us=self._committed_us, now=self._now
+            self._order, captured, record.offset, committed_us=self._committed_us, now=self._now
         )
 
-    @staticmethod
-    def _read(record: Record) -> Captured | str:
-        """Return what Debezium says, or the name of a record of ours."""
-        value = record.value
-        if not value:
-            raise FormatError("an empty record", hint="tombstones are switched off: who else writes here?")
-        if len(value) > SOURCE_BYTES_MAX or record.headers:
-            dead_letters.refuse_too_large(record)
-        return codec.name_of(value) if value.startswith(_SINGLE_OBJECT) else debezium.parse(value)
+    def _change(self, change: Change, record: Record) -> None:
+        table = self._rules.table(change.table)
+        if table.is_ours:
+            if not self._is_retry:
+                self._continuity.check_beat(change, record.offset, now=self._now)
+            self._committed_us = max(self._committed_us, change.committed_us)
+        elif change.operation in _PLATFORM_S:
+            self._platform_event(change, table, record)
+        elif table.is_outbox:
+            self._outbox(change, table, record)
+        else:
+            self._row(debezium.with_whole_images(change), table, record)
 
     def _retry(self, record: Record) -> None:
         """Route the record inside a letter, at the position and with the instants it had; tell what came of it."""
@@ -166,7 +184,7 @@ class SourceRouting:
                 )
             )
 
-    def _platform_event(self, change: Change, record: Record) -> None:
+    def _platform_event(self, change: Change, table: Table, record: Record) -> None:
         if change.transaction:
             self._committed_us = change.committed_us
         kind = "truncate" if change.operation is Operation.TRUNCATE else "message"
@@ -176,40 +194,32 @@ class SourceRouting:
             assert record.value is not None
             content = debezium.message_content(record.value)
             self._rules.take(content, epoch=self._epoch, position=record.offset)
-        table = self._rules.table(change.table).encoded
         self._out.append(
             self._outgoing(
                 record,
                 PLATFORM,
                 KINDS[kind],
                 committed_at=change.committed_us,
-                table=table,
+                table=table.encoded,
                 transaction=change.transaction,
                 order=change.order,
             )
         )
 
-    def _row(self, change: Change, record: Record) -> None:
-        assert record.value is not None
-        if debezium.may_lack_values(record.value):
-            change = debezium.with_whole_images(change)
-        table = self._rules.table(change.table)
-        committed_us = change.committed_us
-        if change.operation is not Operation.READ:
-            self._committed_us = committed_us
-        elif self._committed_us:
-            # A row read by a snapshot is as old as the last commit before it, whatever its own clock says.
-            committed_us = self._committed_us
+    def _row(self, change: Change, table: Table, record: Record) -> None:
+        committed_us = self._commit_of(change)
         weddings = self._weddings(change, table.rule)
-        if table.teaches:
-            self._learn(change, table, weddings[-1], record.offset)
+        if table.is_followed:
+            self._learn_members(change, table, weddings[-1], record.offset)
+        if table.is_calendar or table.due is not None:
+            self._learn_dates(change, table, weddings[-1])
         for wedding in weddings:
             also = () if len(weddings) == 1 else [each for each in weddings if each != wedding]
             outgoing = self._outgoing(
                 record,
                 wedding,
                 _ROW,
-                committed_at=committed_us,
+                committed_us,
                 table=table.encoded,
                 transaction=change.transaction,
                 order=change.order,
@@ -218,44 +228,55 @@ class SourceRouting:
             if wedding == QUARANTINE:
                 self._wait(change, table, record, outgoing)
             self._out.append(outgoing)
-        if table.references and self._state.has_waiting:
+        if self._state.has_waiting and table.is_followed:
             self._release_children_of(change, table, weddings[-1])
 
-    def _weddings(self, change: Change, rule: TableRule | None) -> list[str]:
+    def _commit_of(self, change: Change) -> int:
+        """Return when a row was committed; one that a snapshot read is as old as the last commit before it."""
+        if change.operation is not Operation.READ:
+            self._committed_us = change.committed_us
+        # Its own clock says when it was read; without any commit before, that has to do.
+        return self._committed_us or change.committed_us
+
+    def _weddings(self, change: Change, rule: TableRule | None) -> Sequence[str]:
         """Return the weddings of both images, the present one last: a moved row lies in both."""
         if rule is None or rule.is_platform:
-            return [PLATFORM]
-        if change.after is None:
-            return [PLATFORM if change.before is None else self._wedding_of(change.before, rule)]
-        now = self._wedding_of(change.after, rule)
-        if change.before is None:
-            return [now]
-        if (then := self._wedding_of(change.before, rule)) == now:
-            return [now]
-        return [then, now]
+            return (PLATFORM,)
+        before, after = change.before, change.after
+        if after is None:
+            return (PLATFORM if before is None else self._wedding_of(before, rule),)
+        now = self._wedding_of(after, rule)
+        if before is None or _has_same_owner(before, after, rule):
+            return (now,)
+        then = self._wedding_of(before, rule)
+        return (now,) if then == now else (then, now)
 
     def _wedding_of(self, image: dict[str, Any], rule: TableRule) -> str:
         if rule.wedding_column is not None:
             wedding = image.get(rule.wedding_column)
-            return PLATFORM if wedding is None else as_wedding(str(wedding))
+            return PLATFORM if wedding is None else as_wedding(wedding if type(wedding) is str else str(wedding))
         parent = parent_of(image, rule)
         if parent is None:
             return PLATFORM
         return self._state.wedding_of(parent) or QUARANTINE
 
-    def _learn(self, change: Change, table: Table, wedding: str, position: int) -> None:
-        assert table.rule is not None
-        if table.references and change.after is not None:
-            # Under quarantine too: a row that moved to an unknown parent is no longer where it was.
-            member, is_change = Member(wedding, self._epoch, position), change.operation is not Operation.READ
-            for columns in table.references:
-                name = own_name(change.table, change.after, columns)
-                self._state.remember_member(name, member, may_move=is_change)
-        if wedding == QUARANTINE:
+    def _learn_members(self, change: Change, table: Table, wedding: str, position: int) -> None:
+        """Remember whose a row is that others follow."""
+        if change.after is None:
             return
-        if table.is_calendar or table.due is not None:
-            # Known before and asked again afterwards, a wedding that came into a faster lane is noticed.
-            self._destinations.of(wedding, self._now)
+        for columns in table.references:
+            name = own_name(change.table, change.after, columns)
+            # Under quarantine too: a row that moved to an unknown parent is no longer where it was.
+            if wedding == QUARANTINE or self._state.wedding_of(name) != wedding:
+                member, is_change = Member(wedding, self._epoch, position), change.operation is not Operation.READ
+                self._state.remember_member(name, member, may_move=is_change)
+
+    def _learn_dates(self, change: Change, table: Table, wedding: str) -> None:
+        """Remember what a row says of its wedding's day, or of a day by which something is promised."""
+        if table.rule is None or wedding == QUARANTINE:
+            return
+        # Known before and asked again afterwards, a wedding that came into a faster lane is noticed.
+        self._destinations.of(wedding, self._now)
         if table.is_calendar and change.after is not None:
             line = calendar_line(change.after, self._rules.mapping)
             # Of two rows of the calendar nobody knows which is the newer: a letter's is taken for the older.
@@ -282,29 +303,12 @@ class SourceRouting:
         if change.after is None or wedding == QUARANTINE:
             return
         for columns in table.references:
-            self._release(own_name(change.table, change.after, columns), wedding)
-
-    def _release(self, parent: bytes, wedding: str) -> None:
-        for value in self._state.take_waiting(parent):
-            record = codec.decode("BackupChange", value)
-            to = self._destinations.of(wedding, self._now)
-            again = {**record, "wedding": wedding, "residency": to.residency, "again": True}
-            self._out.append(Outgoing(to.topic, to.partition, to.key, codec.encode("BackupChange", again), to.headers))
-            if not record["kind"].startswith("object"):
-                self._release_children(record, parent, wedding)
-
-    def _release_children(self, record: dict[str, Any], parent: bytes, wedding: str) -> None:
-        """Do the same for what follows the row just released, if it is (and stays) with this parent."""
-        change = debezium.parse(record["payload"])
-        assert isinstance(change, Change)
-        table = self._rules.table(change.table)
-        assert table.rule is not None
-        if parent_of(change.image, table.rule) != parent:
-            return
-        for columns in table.references:
-            name = own_name(change.table, change.image, columns)
-            if self._state.remember_member(name, Member(wedding, record["epoch"], record["position"])):
-                self._release(name, wedding)
+            name = own_name(change.table, change.after, columns)
+            for waited in released(name, wedding, state=self._state, rules=self._rules):
+                to = self._destinations.of(wedding, self._now)
+                again = {**waited, "wedding": wedding, "residency": to.residency, "again": True}
+                value = codec.encode("BackupChange", again)
+                self._out.append(Outgoing(to.topic, to.partition, to.key, value, to.headers))
 
     def _object(self, record: Record) -> None:
         assert record.value is not None
@@ -337,13 +341,9 @@ class SourceRouting:
         # A store whose clock is ahead must not keep a wedding in the critical lane for ever.
         self._state.remember_upload(wedding, min(at_us, record.timestamp_ms * 1000))
 
-    def _outbox(self, change: Change, record: Record) -> None:
+    def _outbox(self, change: Change, table: Table, record: Record) -> None:
         """Pass on a row of the outbox: an event in its transaction's order, nobody's row and nobody's parent."""
-        committed_us = change.committed_us
-        if change.operation is not Operation.READ:
-            self._committed_us = committed_us
-        elif self._committed_us:
-            committed_us = self._committed_us
+        committed_us = self._commit_of(change)
         change = debezium.with_whole_images(change)
         self._out.append(
             self._outgoing(
@@ -351,7 +351,7 @@ class SourceRouting:
                 events.of_outbox(change, self._rules.mapping),
                 _EVENT,
                 committed_at=committed_us,
-                table=self._rules.table(change.table).encoded,
+                table=table.encoded,
                 transaction=change.transaction,
                 order=change.order,
             )
@@ -362,8 +362,8 @@ class SourceRouting:
         record: Record,
         wedding: str,
         kind: bytes,
-        *,
         committed_at: int,
+        *,
         table: bytes = _NOWHERE,
         transaction: int = 0,
         order: int = 0,

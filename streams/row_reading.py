@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-import functools
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from connectors.application import is_wedding_name
 from schemas.backup import PLATFORM, Residency, residency_of_country
@@ -18,21 +18,26 @@ if TYPE_CHECKING:
 
     from schemas.mapping import TableMapping, TableRule
 
+OUR_SCHEMA: Final = "wedsync."
+"""Heartbeats and signals are ours: they move the frontier and are not worth a copy."""
+
 _EPOCH_DAY: Final = dt.date(1970, 1, 1)
 
 
-class Table(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
     """What routing must know of one table, looked up once: its rule, and by which columns others point at it."""
 
     rule: TableRule | None
     encoded: bytes
     references: tuple[tuple[str, ...], ...]
+    is_ours: bool
+    is_outbox: bool
     is_calendar: bool
     due: str | None
-    teaches: bool
+    is_followed: bool
 
 
-@functools.lru_cache(maxsize=16_384)
 def as_wedding(name: str) -> str:
     """Return a wedding's name, or the platform's for one that nobody may bear: `@` is ours, and names are keys."""
     return name if is_wedding_name(name) else PLATFORM
@@ -101,7 +106,9 @@ def table_of(
         rule=rule,
         encoded=text(name),
         references=pointing,
+        is_ours=name.startswith(OUR_SCHEMA),
+        is_outbox=mapping.outbox is not None and name == mapping.outbox.table,
         is_calendar=is_calendar,
         due=due,
-        teaches=rule is not None and bool(pointing or is_calendar or due),
+        is_followed=rule is not None and bool(pointing),
     )

@@ -25,9 +25,9 @@ from streams.witness import LogWitness
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-_MEMBERS_CACHED_MAX: Final = 50_000
+MEMBERS_HELD_MAX: Final = 50_000
 """Parents held in memory; 3,000,000 in a dict cost 580 MB, so the rest stays on disk."""
 
 _BEGINNING: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -74,9 +74,10 @@ class Member(NamedTuple):
 
 
 class RouterState:
-    """One router's memory. Not shared between threads; one batch at a time."""
+    """One router's memory, of which up to `held_max` parents lie in the process. One thread and one batch at a time."""
 
-    def __init__(self, path: pathlib.Path | str) -> None:
+    def __init__(self, path: pathlib.Path | str, *, held_max: int = MEMBERS_HELD_MAX) -> None:
+        self._held_max = held_max
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -87,7 +88,9 @@ class RouterState:
         self._orders: dict[tuple[str, int], LogOrder] = {}
         self._members: collections.OrderedDict[bytes, Member] = collections.OrderedDict()
         self._unwritten: dict[bytes, Member] = {}
+        self._load_members()
         self._weddings = dict(self._load_calendar())
+        self._followers: list[set[str]] = []
         self.has_waiting = self._any_waiting()
         """Nearly never: asked before anybody looks for what waits."""
 
@@ -165,6 +168,12 @@ class RouterState:
         """Return a line of the calendar."""
         return self._weddings.get(wedding)
 
+    def follow_weddings(self) -> set[str]:
+        """Return a set that from now on names each wedding whose line became another; its owner empties it."""
+        moved: set[str] = set()
+        self._followers.append(moved)
+        return moved
+
     def weddings(self) -> list[str]:
         """Return every wedding of which anything is known."""
         return list(self._weddings)
@@ -200,6 +209,7 @@ class RouterState:
         self._db.execute(_ATTEND.format("uploaded_us"), (wedding, at_us))
         line = known or Wedding(wedding=wedding, day=None, venue_zone=None)
         self._weddings[wedding] = dataclasses.replace(line, uploaded_at=at)
+        self._tell_moved([wedding])
 
     def remember_delivery(self, row: bytes, wedding: str, due: dt.date | None) -> None:
         """Write when something is promised to a wedding's people; None takes the promise back."""
@@ -250,7 +260,6 @@ class RouterState:
     def rename_parents(self, old: str, new: str) -> None:
         """Name what is remembered of a table's rows by the table's new name."""
         self._write_members()
-        self._members.clear()
         begin, now = (orjson.dumps([name])[:-1] + b"," for name in (old, new))
         for table, column in (("members", "parent"), ("deliveries", "row"), ("waiting", "parent"), ("moves", "parent")):
             self._db.execute(
@@ -258,6 +267,7 @@ class RouterState:
                 f" WHERE {column} >= ? AND {column} < ?",
                 (now, len(begin) + 1, begin, begin + b"\xff"),
             )
+        self._load_members()
 
     def counts(self) -> dict[str, int]:
         """Return how much is remembered, by table."""
@@ -274,6 +284,8 @@ class RouterState:
         member = self._unwritten.get(parent) or self._members.get(parent)
         if member is not None:
             return member
+        if self._has_all_members:
+            return None
         row = self._db.execute("SELECT wedding, epoch, position FROM members WHERE parent = ?", (parent,)).fetchone()
         if row is None:
             return None
@@ -292,15 +304,27 @@ class RouterState:
     def _cache_member(self, parent: bytes, member: Member) -> None:
         # A copy: what orjson returns was cut from a kilobyte and pins it, 235 MB instead of 35 for this cache.
         self._members[bytes(memoryview(parent))] = member
-        if len(self._members) > _MEMBERS_CACHED_MAX:
+        if len(self._members) > self._held_max:
             self._members.popitem(last=False)
+            self._has_all_members = False
+
+    def _load_members(self) -> None:
+        """Hold the file's members in memory, if they are so few: whoever is not among them is not in the file."""
+        self._members.clear()
+        rows = self._db.execute("SELECT * FROM members LIMIT ?", (self._held_max + 1,)).fetchall()
+        self._has_all_members = len(rows) <= self._held_max
+        for parent, *member in rows[: self._held_max]:
+            self._members[parent] = Member(*member)
 
     def _forget_cached(self) -> None:
         self.witness.forget_cached()
         self._orders.clear()
-        self._members.clear()
         self._unwritten.clear()
-        self._weddings = dict(self._load_calendar())
+        self._load_members()
+        self._tell_moved(self._weddings)
+        self._weddings.clear()
+        self._weddings.update(self._load_calendar())
+        self._tell_moved(self._weddings)
         self.has_waiting = self._any_waiting()
 
     def _any_waiting(self) -> bool:
@@ -333,6 +357,11 @@ class RouterState:
     def _reload(self, wedding: str) -> None:
         self._weddings.pop(wedding, None)
         self._weddings.update(self._load_calendar(wedding))
+        self._tell_moved([wedding])
+
+    def _tell_moved(self, weddings: Iterable[str]) -> None:
+        for moved in self._followers:
+            moved.update(weddings)
 
 
 def _microseconds(at: dt.datetime) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connectors import debezium
 from connectors.debezium import Boundary, Change
@@ -55,6 +57,25 @@ def test_whatever_is_missing_is_noticed(missing: int) -> None:
     """A hole stops the router; it is never passed over."""
     with pytest.raises(CorruptionError, match="hole"):
         kept([*EVENTS[:missing], *EVENTS[missing + 1 :]])
+
+
+@given(
+    st.tuples(*[st.integers(0, 3)] * 3),
+    st.integers(0, 3),
+    st.integers(1, 3),
+    st.sampled_from(["c", "u", "d", "t", "m"]),
+)
+def test_what_is_taken_at_a_glance_is_what_the_whole_rule_takes(
+    state: tuple[int, int, int], after_lsn: int, count: int, operation: str
+) -> None:
+    """Never more than it, and to the same two numbers."""
+    at_a_glance, whole = (LogOrder(whole_lsn=state[0], order=state[1], unread=state[2]) for _ in range(2))
+    change = Change(debezium.Operation(operation), "public.guests", None, {}, 1, 7, count, 9, after_lsn)
+    if at_a_glance.takes(after_lsn, count):
+        assert not whole.is_repeated(change)
+        assert (whole.whole_lsn, whole.order, whole.unread) == (at_a_glance.whole_lsn, at_a_glance.order, 0)
+    else:
+        assert (at_a_glance.whole_lsn, at_a_glance.order, at_a_glance.unread) == state
 
 
 def test_a_log_may_begin_in_the_middle_of_a_transaction() -> None:

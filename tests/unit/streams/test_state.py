@@ -61,6 +61,37 @@ def test_everything_survives_a_new_process(tmp_path: pathlib.Path) -> None:
     second.close()
 
 
+@pytest.mark.parametrize("held_max", [1, 3, 4, 5, 100])
+def test_what_memory_cannot_hold_is_found_in_the_file(tmp_path: pathlib.Path, held_max: int) -> None:
+    """And what memory holds all of is not looked for there."""
+    names = [parent_name("public.guests", [number]) for number in range(4)]
+    state = RouterState(tmp_path / "state.db", held_max=held_max)
+    for number, name in enumerate(names):
+        with state.one_batch():
+            state.remember_member(name, a_member(f"w{number}", position=number))
+    assert [state.wedding_of(name) for name in names] == ["w0", "w1", "w2", "w3"]
+    state.close()
+    again = RouterState(tmp_path / "state.db", held_max=held_max)
+
+    assert [again.wedding_of(name) for name in (*names, GUEST + b"?")] == ["w0", "w1", "w2", "w3", None]
+    again.close()
+
+
+def test_whoever_follows_is_told_of_each_line_that_became_another() -> None:
+    """By whatever it was moved, and of all when a batch is undone."""
+    state = RouterState(":memory:")
+    moved = state.follow_weddings()
+    state.remember_wedding(a_wedding())
+    state.remember_delivery(b"row", "w2", dt.date(2026, 6, 12))
+    state.remember_urgent("w3", None)
+    state.remember_upload("w4", 1)
+    assert moved == {"w1", "w2", "w3", "w4"}
+    moved.clear()
+    state.reread()
+
+    assert moved >= {"w1", "w2"}
+
+
 def test_an_older_change_does_not_move_a_row_back() -> None:
     """What waited for a parent is released late, after newer changes of the same row."""
     state = RouterState(":memory:")
