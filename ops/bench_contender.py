@@ -64,7 +64,7 @@ class Clock:
 
 def route(options: argparse.Namespace, clock: Clock) -> None:
     """Run the router's own worker on the log."""
-    from streams.app import batch_worker  # noqa: PLC0415 - each contender imports only its own
+    from streams.app import ROUTED_AT_ONCE_MAX, batch_worker  # noqa: PLC0415 - each contender imports only its own
 
     state = RouterState(pathlib.Path(options.scratch) / "state.db")
     router = Router(
@@ -90,6 +90,7 @@ def route(options: argparse.Namespace, clock: Clock) -> None:
         topics=[options.topic],
         handle=handle,
         watermarks=router,
+        batch_records_max=ROUTED_AT_ONCE_MAX,
         companions=[router.announce_for_ever],
         scratch=pathlib.Path(options.scratch),
     ).execute_from_commandline()

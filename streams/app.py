@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import pathlib
 import tempfile
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import faust
 from mode.supervisors import CrashingSupervisor
 
-from streams.intake import BatchChannel, Intake
+from streams.intake import BATCH_RECORDS_MAX, BatchChannel, Intake
 from streams.schema_registry import unframing
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from streams.records import RecordBatch
     from streams.router import Router
     from streams.schema_registry import Registry
+
+
+ROUTED_AT_ONCE_MAX: Final = 4_000
+"""A backlog is routed in batches so large that their one transaction and the wait for their end are no matter."""
 
 
 class Companion(Protocol):
@@ -45,6 +49,7 @@ def batch_worker(
     finish: Callable[[], Awaitable[None]] | None = None,
     consumer: Mapping[str, Any] | None = None,
     outrun: Outrun | None = None,
+    batch_records_max: int = BATCH_RECORDS_MAX,
     scratch: pathlib.Path | None = None,
 ) -> faust.Worker:
     """Return a worker that hands every batch of `topics` to `handle`, one at a time and in order.
@@ -69,6 +74,7 @@ def batch_worker(
         consumer_settings={"bootstrap.servers": brokers, "group.id": name, **(consumer or {})},
         topics=topics,
         outrun=outrun,
+        batch_records_max=batch_records_max,
     )
 
     @app.agent(channel, name=f"{name}-batches", concurrency=1, supervisor_strategy=CrashingSupervisor)  # type: ignore[untyped-decorator]
@@ -121,5 +127,6 @@ def router_worker(
         handle=unframing(router.route, registry),
         watermarks=router,
         outrun=router.outrun,
+        batch_records_max=ROUTED_AT_ONCE_MAX,
         companions=[router.announce_for_ever, *companions],
     )

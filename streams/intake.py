@@ -32,12 +32,18 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BATCH_RECORDS_MAX: Final = 500
+"""Records of a batch, unless whoever reads is served better by more; and what is taken from the client at once."""
+_BATCH_BYTES_MAX: Final = 4 << 20
+"""No batch grows beyond this by more than what is taken at once."""
 _QUEUED_BATCHES_MAX: Final = 4
 _POLL_SECONDS: Final = 0.05
 _LINGER_SECONDS: Final = 0.002
 _HANDOVER_SECONDS: Final = 60.0
 _WATERMARKS_SECONDS: Final = 10.0
 _COMMIT_EVERY_SECONDS: Final = 1.0
+
+_new: Final = tuple.__new__
+"""What a named tuple does in the end, without the call between: there is one for every record."""
 
 Partition = tuple[str, int]
 
@@ -102,8 +108,10 @@ class Intake(Service):  # type: ignore[misc]
         consumer_settings: Mapping[str, Any],
         topics: Sequence[str],
         outrun: Outrun | None = None,
+        batch_records_max: int = BATCH_RECORDS_MAX,
     ) -> None:
         super().__init__()
+        self._batch_max = batch_records_max
         self._outrun = outrun
         self._channel = channel
         self._watermarks = watermarks
@@ -148,7 +156,7 @@ class Intake(Service):  # type: ignore[misc]
             commit_after = 0.0
             while not self._stop_polling.is_set():
                 self._pause_full(consumer)
-                self._hand_over(_next_messages(consumer))
+                self._hand_over(_next_messages(consumer, self._batch_max))
                 if self._owned and time.monotonic() > commit_after:
                     commit_after = time.monotonic() + _COMMIT_EVERY_SECONDS
                     self._mirror_watermarks(consumer)
@@ -230,7 +238,7 @@ class Intake(Service):  # type: ignore[misc]
             consumer.commit(offsets=offsets, asynchronous=True)
 
 
-def _next_messages(consumer: Any) -> list[Any]:
+def _next_messages(consumer: Any, count_max: int = BATCH_RECORDS_MAX) -> list[Any]:
     """Return what is there, waiting only for the first: `consume` alone would wait for the batch to fill.
 
     What follows within a moment comes along: a batch costs as much as its records.
@@ -238,7 +246,15 @@ def _next_messages(consumer: Any) -> list[Any]:
     first = consumer.poll(_POLL_SECONDS)
     if first is None:
         return []
-    return [first, *consumer.consume(BATCH_RECORDS_MAX - 1, _LINGER_SECONDS)]
+    messages, size = [first], len(first)
+    while len(messages) < count_max and size < _BATCH_BYTES_MAX:
+        wanted = min(BATCH_RECORDS_MAX, count_max - len(messages))
+        more = consumer.consume(wanted, _LINGER_SECONDS)
+        messages += more
+        if len(more) < wanted:
+            break
+        size += sum(map(len, more))
+    return messages
 
 
 def consumer_settings(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,12 +294,15 @@ def group(messages: Sequence[Any], *, generation: int) -> list[RecordBatch]:
             _raise_unless_harmless(message.error())
             continue
         by_partition.setdefault((message.topic(), message.partition()), []).append(
-            Record(
-                message.offset(),
-                message.timestamp()[1],
-                message.key(),
-                message.value(),
-                _headers(message.headers()),
+            _new(
+                Record,
+                (
+                    message.offset(),
+                    message.timestamp()[1],
+                    message.key(),
+                    message.value(),
+                    _headers(message.headers()),
+                ),
             )
         )
     return [RecordBatch(topic, number, records, generation) for (topic, number), records in by_partition.items()]

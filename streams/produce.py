@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import confluent_kafka
 
@@ -35,6 +35,44 @@ class BatchProducer(Protocol):
             TransientError: at least one may not be; the caller must not go on as if it were.
         """
         ...
+
+
+class InTurn:
+    """Delivers one part of a batch while its caller decides the next: never two at a time, and in order.
+
+    A part is begun only once all of the one before is on its topic, so a failure leaves no gap before a part that
+    arrived. Use as a context; left without an error, everything has been delivered.
+    """
+
+    def __init__(self, producer: BatchProducer) -> None:
+        self._producer = producer
+        self._under_way: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed is None:
+            await self._finish()
+        elif self._under_way is not None:
+            self._under_way.cancel()
+            await asyncio.gather(self._under_way, return_exceptions=True)
+
+    async def deliver(self, records: Sequence[Outgoing]) -> None:
+        """Begin with these, after what was begun before.
+
+        Raises:
+            TransientError: of what was begun before, something may not be on its topic.
+        """
+        await self._finish()
+        self._under_way = asyncio.ensure_future(self._producer.deliver(records))
+        # It starts here; then its thread goes on while the caller computes.
+        await asyncio.sleep(0)
+
+    async def _finish(self) -> None:
+        if self._under_way is not None:
+            await self._under_way
+            self._under_way = None
 
 
 class KafkaProducer:

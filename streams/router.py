@@ -1,6 +1,7 @@
 """The router: batches of a capture log in, backup topics out, the state kept between.
 
-A batch is one transaction of the state: decided, delivered, remembered, in this order. Dying
+A batch is one transaction of the state: decided, delivered, remembered, in this order; a large one is decided
+in parts, each while the part before is delivered. Dying
 anywhere in it means that the batch is routed again, under the same positions. The frontier is
 announced only with nothing outstanding, so it never claims a record that is not on its topic.
 """
@@ -17,6 +18,7 @@ from streams import lost_records
 from streams.destinations import Destinations
 from streams.lost_records import Lost
 from streams.priority import DEFAULT_RULES
+from streams.produce import InTurn
 from streams.records import Outgoing
 from streams.routing import SourceRouting
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from streams.state import Progress, RouterState
 
 FRONTIER_EVERY_SECONDS: Final = 0.1
+RECORDS_AT_ONCE: Final = 1_000
+"""Decided while the ones before are on their way; some ten milliseconds, as long as a broker takes to answer."""
 
 
 class Router:
@@ -46,10 +50,11 @@ class Router:
         partitions: int,
         now: Callable[[], dt.datetime],
         rules: Sequence[LaneRule] = DEFAULT_RULES,
+        records_at_once: int = RECORDS_AT_ONCE,
     ) -> None:
         self._mapping, self._state, self._producer = mapping, state, producer
         self._destinations = Destinations(state, partitions=partitions, rules=rules)
-        self._partitions, self._now = partitions, now
+        self._partitions, self._now, self._at_once = partitions, now, records_at_once
         self._routings: dict[tuple[str, int], SourceRouting] = {}
         self._announced: dict[tuple[str, int], int] = {}
         self._assigned: set[Partition] = set()
@@ -75,12 +80,14 @@ class Router:
         source, epoch = parse_capture_topic(batch.topic)
         async with self._one_at_a_time:
             progress = self._state.progress(source, epoch)
-            records = [each for each in batch.records if progress is None or each.offset >= progress.next_offset]
+            records = batch.records
+            if progress is not None and records and records[0].offset < progress.next_offset:
+                records = [each for each in records if each.offset >= progress.next_offset]
             if not records:
                 return 0
-            outgoing = await self._route(source, epoch, batch.topic, records, progress)
-        self.routed += len(outgoing)
-        return len(outgoing)
+            produced = await self._route(source, epoch, batch.topic, records, progress)
+        self.routed += produced
+        return produced
 
     async def _route(
         self,
@@ -89,19 +96,23 @@ class Router:
         topic: str,
         records: Sequence[Record],
         progress: Progress | None,
-    ) -> list[Outgoing]:
+    ) -> int:
+        routing = self._routing(source, epoch, topic)
+        committed_us, produced = progress.committed_us if progress else 0, 0
         with self._state.one_batch():
             if progress is not None:
                 for first, last in lost_records.jumps(records, progress.next_offset):
                     await self._file(source, epoch, first, last, progress)
-            outgoing, committed_us = self._routing(source, epoch, topic).decide(
-                records, committed_us=progress.committed_us if progress else 0, now=self._now()
-            )
-            await self._producer.deliver(outgoing)
+            async with InTurn(self._producer) as deliveries:
+                for begin in range(0, len(records), self._at_once):
+                    some = records[begin : begin + self._at_once]
+                    outgoing, committed_us = routing.decide(some, committed_us=committed_us, now=self._now())
+                    produced += len(outgoing)
+                    await deliveries.deliver(outgoing)
             await self._promote()
             self._state.advance(source, epoch, next_offset=records[-1].offset + 1, committed_us=committed_us)
         self.waiting = self._state.waiting()
-        return outgoing
+        return produced
 
     async def _promote(self) -> None:
         """Tell the sinks of weddings in a faster lane than before; only now, with nothing outstanding."""

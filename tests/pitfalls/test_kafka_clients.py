@@ -127,20 +127,29 @@ async def test_an_acknowledgement_after_revoke_moves_nobody_else_s_offset() -> N
 
 
 class OneByOne:
-    """A consumer with more records than a batch."""
+    """A consumer with more records than a batch, each as large as it is told."""
+
+    def __init__(self, size: int = 9) -> None:
+        self._record = "x" * size
 
     def poll(self, _seconds: float) -> str:
         """Return the first."""
-        return "first"
+        return self._record
 
     def consume(self, count: int, _seconds: float) -> list[str]:
         """Return as many as are wanted."""
-        return ["next"] * count
+        return [self._record] * count
 
 
 def test_records_are_consumed_in_batches() -> None:
     """One at a time the client library costs more than all that is done with a record."""
     assert len(_next_messages(OneByOne())) == BATCH_RECORDS_MAX
+    assert len(_next_messages(OneByOne(), 3_700)) == 3_700
+
+
+def test_a_batch_of_large_records_has_fewer() -> None:
+    """However many are allowed: what lies in memory is counted in bytes."""
+    assert len(_next_messages(OneByOne(size=100_000), 4_000)) == 1 + BATCH_RECORDS_MAX
 
 
 async def test_what_is_only_passed_on_is_never_serialized_again() -> None:

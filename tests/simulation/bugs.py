@@ -153,7 +153,7 @@ class EagerRouter(Router):
 
     async def _route(
         self, source: str, epoch: int, topic: str, records: Sequence[Record], progress: Progress | None
-    ) -> list[Outgoing]:
+    ) -> int:
         early = self._state.progress(source, epoch)
         if early is not None:
             ahead = early._replace(next_offset=records[-1].offset + 1)
@@ -166,14 +166,14 @@ class ForwardRouter(Router):
 
     async def _route(
         self, source: str, epoch: int, topic: str, records: Sequence[Record], progress: Progress | None
-    ) -> list[Outgoing]:
+    ) -> int:
         with self._state.one_batch():
             outgoing, committed_us = self._routing(source, epoch, topic).decide(
                 records, committed_us=progress.committed_us if progress else 0, now=self._now()
             )
             self._state.advance(source, epoch, next_offset=records[-1].offset + 1, committed_us=committed_us)
         await self._producer.deliver(outgoing)
-        return outgoing
+        return len(outgoing)
 
 
 class TidyProducer(SimulatedProducer):

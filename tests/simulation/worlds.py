@@ -50,6 +50,8 @@ T = TypeVar("T")
 
 SITES: Final = some_sites()
 MASTER_KEY: Final = bytes(range(32))
+_ROUTED_AT_ONCE: Final = 16
+"""Less than a batch may have: what is decided while the part before is on its way must be safe, too."""
 
 
 class DyingState(RouterState):
@@ -222,7 +224,12 @@ def build_router(world: World, life: Life) -> tuple[Router, DyingState]:
     state = DyingState(world.router_path, life)
     producer = world.parts.producer(world.log, world.loop, life, trouble=world.trouble)
     router = world.parts.router(
-        mapping=a_mapping(), state=state, producer=producer, partitions=world.partitions, now=world.now
+        mapping=a_mapping(),
+        state=state,
+        producer=producer,
+        partitions=world.partitions,
+        now=world.now,
+        records_at_once=_ROUTED_AT_ONCE,
     )
     return router, state
 

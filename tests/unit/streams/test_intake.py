@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError
 
 from schemas.errors import CorruptionError, TransientError
 from streams.intake import consumer_settings, group
-from streams.produce import KafkaProducer, producer_settings
+from streams.produce import InTurn, KafkaProducer, producer_settings
 from streams.records import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MOCK = {"test.mock.num.brokers": 1, "bootstrap.servers": "unused"}
 
@@ -99,3 +105,50 @@ async def test_a_record_that_was_not_taken_is_an_error() -> None:
     with pytest.raises(TransientError):
         await producer.deliver([Outgoing("t", 77, b"k", b"v")])
     producer.close()
+
+
+class SlowProducer:
+    """Delivers when it is let; notes what was begun and what is through."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.through: list[int] = []
+        self.gate = asyncio.Event()
+
+    async def deliver(self, records: Sequence[Outgoing]) -> None:
+        """See `BatchProducer.deliver`."""
+        self.begun += [each.partition or 0 for each in records]
+        await self.gate.wait()
+        self.through += [each.partition or 0 for each in records]
+
+
+async def test_one_part_is_under_way_while_the_next_is_made_and_never_two() -> None:
+    """Begun at once, waited for before the next begins and at the end."""
+    producer = SlowProducer()
+    async with InTurn(producer) as deliveries:
+        await deliveries.deliver([Outgoing("t", 1, None, b"v")])
+        assert (producer.begun, producer.through) == ([1], [])
+        second = asyncio.ensure_future(deliveries.deliver([Outgoing("t", 2, None, b"v")]))
+        await asyncio.sleep(0)
+        assert producer.begun == [1]
+        producer.gate.set()
+        await second
+
+    assert producer.through == [1, 2]
+
+
+async def test_who_gives_up_in_between_leaves_nothing_under_way() -> None:
+    """The error that ended it is the one that is told."""
+    producer = SlowProducer()
+    with pytest.raises(ZeroDivisionError):
+        await _give_up(producer)
+    producer.gate.set()
+    await asyncio.sleep(0)
+
+    assert producer.through == []
+
+
+async def _give_up(producer: SlowProducer) -> None:
+    async with InTurn(producer) as deliveries:
+        await deliveries.deliver([Outgoing("t", 1, None, b"v")])
+        raise ZeroDivisionError

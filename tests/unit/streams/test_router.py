@@ -37,7 +37,7 @@ PARTITIONS = 2
 class Rig:
     """A router with a memory, a producer and a clock of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
         self.producer, self.state = RecordingProducer(), RouterState(":memory:")
         self.clock = HandClock()
         self.router = Router(
@@ -46,6 +46,7 @@ class Rig:
             producer=self.producer,
             partitions=PARTITIONS,
             now=self.clock,
+            **more,
         )
         self._next = {CAPTURE: 0, OBJECTS: 0}
 
@@ -93,6 +94,32 @@ async def test_a_row_of_an_unknown_wedding_is_standard_and_kept_in_the_eu(rig: R
     (change,) = await rig.route(a_row("public.guests", after=GUEST))
 
     assert (change["topic"], change["residency"]) == ("backup.standard", "unknown")
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7])
+async def test_a_batch_decided_in_parts_is_as_one_decided_at_once(at_once: int) -> None:
+    """The same records in the same order, and a state that stands behind all of them."""
+    log = [builders.a_begin(), a_row("public.weddings", after=WEDDING)]
+    log += [a_row("public.guests", after={**GUEST, "id": number}, order=number) for number in range(2, 6)]
+    whole, parts = Rig(), Rig(records_at_once=at_once)
+
+    assert await parts.route(*log) == await whole.route(*log)
+    assert parts.producer.delivered == whole.producer.delivered
+    assert parts.state.progress("platform", builders.EPOCH) == whole.state.progress("platform", builders.EPOCH)
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+async def test_of_a_batch_in_parts_all_is_routed_again_when_one_fails(failing: int) -> None:
+    """Nothing is remembered, and no later part was sent before an earlier one was there."""
+    log = [a_row("public.guests", after={**GUEST, "id": number}, order=number) for number in range(1, 4)]
+    rig = Rig(records_at_once=1)
+    rig.producer.failures_after = failing
+    with pytest.raises(TransientError):
+        await rig.router.route(a_batch(CAPTURE, log))
+    assert len(rig.producer.delivered) == failing
+    assert rig.state.progress("platform", builders.EPOCH) is None
+
+    assert [change["order"] for change in await rig.route(*log)] == [1, 2, 3]
 
 
 async def test_a_moved_date_changes_the_lane_at_once(rig: Rig) -> None:
