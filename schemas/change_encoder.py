@@ -7,7 +7,6 @@ and the payload. Avro has little to it: a long is a zig-zag varint, a text or by
 
 from __future__ import annotations
 
-import functools
 import io
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +26,8 @@ _ENDS: Final = [bytes((n,)) for n in range(1 << _SEVEN)]
 _GOES_ON: Final = [bytes((n | 0x80,)) for n in range(1 << _SEVEN)]
 _BOTH_GO_ON: Final = [first + second for second in _GOES_ON for first in _GOES_ON]
 """Every two bytes of a varint that goes on behind them, by the fourteen bits they carry."""
-_SMALL_MAX: Final = (1 << _FOURTEEN - 1) - 1
+_PAGE_BITS: Final = _FOURTEEN - 1
+_SMALL_MAX: Final = (1 << _PAGE_BITS) - 1
 """The largest number that two bytes hold: orders inside a transaction and the sizes of most rows are smaller."""
 _EMPTY_ARRAY: Final = b"\x00"
 _NOT_AGAIN: Final = b"\x00"
@@ -37,8 +37,7 @@ def long(value: int) -> bytes:
     """Return an Avro int or long; `value` has at most 64 bits."""
     if 0 <= value <= _SMALL_MAX:
         return _SMALL[value]
-    left = (value << 1) ^ (value >> _SIGN)
-    return _varint(left) if left < 1 << _FOURTEEN else _BOTH_GO_ON[left & 0x3FFF] + _higher(left >> _FOURTEEN)
+    return _varint((value << 1) ^ (value >> _SIGN))
 
 
 def _varint(left: int) -> bytes:
@@ -50,17 +49,8 @@ def _varint(left: int) -> bytes:
 
 
 _SMALL: Final = [_varint(value << 1) for value in range(_SMALL_MAX + 1)]
-_higher: Final = functools.lru_cache(maxsize=4096)(_varint)
-"""What stands behind the fourteen lowest bits: the same for thousands of positions and instants in a row."""
-
-
-@functools.lru_cache(maxsize=1024)
-def _instants(committed_at: int, captured_at: int) -> bytes:
-    """Return both instants and that it is not sealed again: the same for a transaction's rows of a millisecond."""
-    return long(committed_at) + long(captured_at) + _NOT_AGAIN
-
-
-_transaction: Final = functools.lru_cache(maxsize=1024)(long)
+_LOW: Final = _BOTH_GO_ON[::2]
+"""The first two bytes of a number too large for two, by its thirteen lowest bits."""
 
 
 def text(value: str) -> bytes:
@@ -95,12 +85,15 @@ _TAIL: Final = _defaults(_SCHEMA["fields"][len(_FIELDS) :])
 
 
 class ChangeEncoder:
-    """Encodes the changes of one source and epoch."""
+    """Encodes the changes of one source and epoch; what the last one had as well is not encoded again."""
 
-    __slots__ = ("_head",)
+    __slots__ = ("_at", "_captured_at", "_committed_at", "_head", "_named", "_page", "_page_number", "_transaction")
 
     def __init__(self, source: str, epoch: int) -> None:
         self._head = codec.header("BackupChange") + text(source) + long(epoch)
+        self._page_number = self._committed_at = self._captured_at = self._transaction = 0
+        self._page = self._named = long(0)
+        self._at = long(0) + long(0) + _NOT_AGAIN
 
     def encode(
         self,
@@ -117,18 +110,32 @@ class ChangeEncoder:
         payload: bytes,
     ) -> bytes:
         """Return one change; `kind` of `KINDS`, `owner` by `whose`, `table` by `text`, instants in microseconds."""
+        if position <= _SMALL_MAX:
+            low, page = long(position), b""
+        else:
+            if position >> _PAGE_BITS != self._page_number:
+                self._page_number = position >> _PAGE_BITS
+                self._page = _varint(self._page_number)
+            low, page = _LOW[position & _SMALL_MAX], self._page
+        if transaction != self._transaction:
+            self._transaction, self._named = transaction, long(transaction)
+        if captured_at != self._captured_at or committed_at != self._committed_at:
+            self._captured_at, self._committed_at = captured_at, committed_at
+            self._at = long(committed_at) + long(captured_at) + _NOT_AGAIN
+        size = len(payload)
         return b"".join(
             (
                 self._head,
-                long(position),
+                low,
+                page,
                 kind,
                 owner,
                 table,
-                _transaction(transaction),
+                self._named,
                 _SMALL[order] if 0 <= order <= _SMALL_MAX else long(order),
-                _instants(committed_at, captured_at),
+                self._at,
                 _texts(also) if also else _EMPTY_ARRAY,
-                _SMALL[size] if (size := len(payload)) <= _SMALL_MAX else long(size),
+                _SMALL[size] if size <= _SMALL_MAX else long(size),
                 payload,
                 _TAIL,
             )

@@ -12,7 +12,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors import debezium, storage
-from connectors.debezium import Boundary, Change, Notice, Operation
+from connectors.debezium import Boundary, Captured, Change, Notice, Operation
 from schemas import codec
 from schemas.backup import PLATFORM, QUARANTINE, UNREAD
 from schemas.change_encoder import KINDS, ChangeEncoder, text
@@ -40,6 +40,8 @@ _SINGLE_OBJECT: Final = b"\xc3\x01"
 _NOWHERE: Final = text("")
 _ROW: Final = KINDS["row"]
 _EVENT: Final = KINDS[events.KIND]
+_new: Final = tuple.__new__
+"""What a named tuple does in the end, without the call between: there is one for every change."""
 _PLATFORM_S: Final = (Operation.TRUNCATE, Operation.MESSAGE)
 
 
@@ -107,26 +109,27 @@ class SourceRouting:
             self._ours.get(codec.name_of(value), self._object)(record)
             return
         captured = debezium.parse(value)
-        if type(captured) is Change:
-            if not self._is_retry and self._is_repeated(captured, record):
-                return
-            self._has_place = True
-            self._change(captured, record)
-        elif type(captured) is Boundary:
-            if self._is_retry or not self._is_known(captured, record):
-                self._has_place = True
-                self._boundary(captured, record)
-        else:
-            assert isinstance(captured, Notice)
+        if type(captured) is Notice:
             self._notice(captured, record)
+            return
+        if not self._is_retry and self._is_repeated(captured, record):
+            return
+        self._has_place = True
+        if type(captured) is Change:
+            self._change(captured, record)
+        else:
+            assert type(captured) is Boundary
+            self._boundary(captured, record)
 
-    def _is_repeated(self, change: Change, record: Record) -> bool:
-        # Nearly all come one right behind the other: two numbers say so.
-        if change.operation is not Operation.READ and self._order.takes(change.after_lsn, change.order):
+    def _is_repeated(self, captured: Captured, record: Record) -> bool:
+        if (
+            type(captured) is Change
+            and captured.operation is not Operation.READ
+            # Nearly all come one right behind the other: two numbers say so.
+            and self._order.takes(captured.after_lsn, captured.order)
+        ):
             return False
-        return self._is_known(change, record)
-
-    def _is_known(self, captured: Change | Boundary, record: Record) -> bool:
+        assert not isinstance(captured, Notice)
         return self._continuity.is_repeated(
             self._order, captured, record.offset, committed_us=self._committed_us, now=self._now
         )
@@ -214,7 +217,6 @@ class SourceRouting:
         if table.is_calendar or table.due is not None:
             self._learn_dates(change, table, weddings[-1])
         for wedding in weddings:
-            also = () if len(weddings) == 1 else [each for each in weddings if each != wedding]
             outgoing = self._outgoing(
                 record,
                 wedding,
@@ -223,7 +225,7 @@ class SourceRouting:
                 table=table.encoded,
                 transaction=change.transaction,
                 order=change.order,
-                also=also,
+                also=() if len(weddings) == 1 else [each for each in weddings if each != wedding],
             )
             if wedding == QUARANTINE:
                 self._wait(change, table, record, outgoing)
@@ -383,7 +385,7 @@ class SourceRouting:
             also=also,
             payload=record.value,
         )
-        return Outgoing(to.topic, to.partition, to.key, value, to.headers)
+        return _new(Outgoing, (to.topic, to.partition, to.key, value, to.headers))
 
     def _dead_letter(self, record: Record, reason: str) -> None:
         """Keep a record that cannot be read: on the topic for whoever looks there, and in the archive for good."""
