@@ -47,7 +47,6 @@ _FIRST_SEQUENCE: Final = re.compile(r'^\[null,(?:null|"[0-9]{1,20}")\]$')
 """What stands where no commit came before. Anything else without one would be taken for a repetition."""
 _LONG_MIN, _LONG_MAX = -(1 << 63), (1 << 63) - 1
 _FOUR_LONGS: Final = struct.Struct("<4q")
-_IMAGE: Final = frozenset({dict, type(None)})
 _OPERATIONS: Final = {each.value: each for each in Operation}
 _new: Final = tuple.__new__
 """What a named tuple does in the end, without the call between; a hundred thousand a second are made."""
@@ -116,7 +115,7 @@ def parse(value: bytes) -> Captured:
 def _change(envelope: dict[str, Any]) -> Change:
     source, operation = envelope["source"], _OPERATIONS[envelope["op"]]
     before, after = envelope.get("before"), envelope.get("after")
-    if not (type(before) in _IMAGE and type(after) in _IMAGE):
+    if not ((before is None or type(before) is dict) and (after is None or type(after) is dict)):
         raise FormatError("a row image is not an object", hint="who else writes to the capture topic?")
     transaction, sequence = envelope.get("transaction"), source.get("sequence")
     committed_us = source["ts_us"] if "ts_us" in source else int(source["ts_ms"]) * MICROSECONDS
@@ -157,13 +156,17 @@ def _long(value: Any) -> int:
 
 def _boundary(envelope: dict[str, Any]) -> Boundary:
     transaction, _, lsn = str(envelope["id"]).partition(":")
-    return Boundary(
-        envelope["status"] == "END",
-        _long(transaction),
-        _long(lsn),
-        _long(int(envelope["ts_ms"]) * MICROSECONDS),
-        _long(envelope.get("event_count")),
-        {each["data_collection"]: each["event_count"] for each in envelope.get("data_collections") or ()},
+    events, collections = envelope.get("event_count"), envelope.get("data_collections")
+    return _new(
+        Boundary,
+        (
+            envelope["status"] == "END",
+            _long(transaction),
+            _long(lsn),
+            _long(int(envelope["ts_ms"]) * MICROSECONDS),
+            _long(events) if events else 0,
+            {each["data_collection"]: each["event_count"] for each in collections} if collections else {},
+        ),
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from streams.schema_registry import Registry
 
 
-ROUTED_AT_ONCE_MAX: Final = 4_000
+ROUTED_AT_ONCE_MAX: Final = 8_000
 """A backlog is routed in batches so large that their one transaction and the wait for their end are no matter."""
 
 
@@ -90,9 +90,7 @@ def batch_worker(
 
     @app.task  # type: ignore[untyped-decorator]
     async def start_intake() -> None:
-        # What was loaded to come so far stays to the end: no collection need ever look through it again.
-        gc.collect()
-        gc.freeze()
+        _keep_what_is_loaded()
         await app.add_runtime_dependency(intake)
 
     @app.on_before_shutdown.connect  # type: ignore[untyped-decorator]
@@ -101,6 +99,12 @@ def batch_worker(
             await finish()
 
     return faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+
+
+def _keep_what_is_loaded() -> None:
+    """Spare collections the look at what stays to the end: all that was loaded to come so far."""
+    gc.collect()
+    gc.freeze()
 
 
 def _run_beside(app: faust.App, companion: Companion) -> None:

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 BATCH_RECORDS_MAX: Final = 500
 """Records of a batch, unless whoever reads is served better by more; and what is taken from the client at once."""
-_BATCH_BYTES_MAX: Final = 4 << 20
+_BATCH_BYTES_MAX: Final = 8 << 20
 """No batch grows beyond this by more than what is taken at once."""
 _QUEUED_BATCHES_MAX: Final = 4
 _POLL_SECONDS: Final = 0.05
@@ -293,23 +293,23 @@ def group(messages: Sequence[Any], *, generation: int) -> list[RecordBatch]:
         if message.error() is not None:
             _raise_unless_harmless(message.error())
             continue
-        by_partition.setdefault((message.topic(), message.partition()), []).append(
-            _new(
-                Record,
-                (
-                    message.offset(),
-                    message.timestamp()[1],
-                    message.key(),
-                    message.value(),
-                    _headers(message.headers()),
-                ),
-            )
+        at, headers = (message.topic(), message.partition()), message.headers()
+        records = by_partition.get(at)
+        if records is None:
+            records = by_partition[at] = []
+        fields = (
+            message.offset(),
+            message.timestamp()[1],
+            message.key(),
+            message.value(),
+            _headers(headers) if headers else (),
         )
+        records.append(_new(Record, fields))
     return [RecordBatch(topic, number, records, generation) for (topic, number), records in by_partition.items()]
 
 
-def _headers(given: Sequence[tuple[str, bytes | None]] | None) -> Headers:
-    return tuple((name, value or b"") for name, value in given) if given else ()
+def _headers(given: Sequence[tuple[str, bytes | None]]) -> Headers:
+    return tuple((name, value or b"") for name, value in given)
 
 
 _HOLES: Final = frozenset(

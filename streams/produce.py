@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from streams.records import Outgoing
 
 _FLUSH_SECONDS: Final = 30.0
+_LINGER_MILLISECONDS: Final = 50
+"""Records gather until they are flushed, which sends them at once: few large requests, however many partitions."""
 _NOW: Final = 0
 """As a record's timestamp: when it is produced."""
 
@@ -79,7 +81,7 @@ class KafkaProducer:
     """The idempotent producer of librdkafka, driven from a thread of its own."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._producer = confluent_kafka.Producer(producer_settings(settings))
+        self._producer = confluent_kafka.Producer(producer_settings({"linger.ms": _LINGER_MILLISECONDS, **settings}))
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="producer")
         self._failures: list[str] = []
 
@@ -93,8 +95,14 @@ class KafkaProducer:
         self._thread.shutdown(wait=True)
 
     def _deliver(self, records: Sequence[Outgoing]) -> None:
-        for record in records:
-            self._produce(record)
+        produce, failed = self._producer.produce, self._on_failure
+        for topic, partition, key, value, headers in records:
+            # By position (partitioner, then timestamp before the headers): by name each costs half as much again.
+            whole = (topic, value, key, -1 if partition is None else partition, failed, None, _NOW, list(headers))
+            try:
+                produce(*whole)
+            except BufferError:
+                self._produce_later(whole)
         left = self._producer.flush(_FLUSH_SECONDS)
         if left or self._failures:
             reason = (
@@ -104,17 +112,15 @@ class KafkaProducer:
                 f"Kafka did not take all records: {reason}", hint="is the broker up? the worker will begin again"
             )
 
-    def _produce(self, record: Outgoing) -> None:
-        topic, partition, key, value, headers = record
-        at = -1 if partition is None else partition
+    def _produce_later(self, whole: tuple[Any, ...]) -> None:
+        """Wait until the client has room again, and produce."""
         while True:
+            self._producer.poll(_FLUSH_SECONDS)
             try:
-                # By position (partitioner, then timestamp before the headers): by name each costs half as much again.
-                self._producer.produce(topic, value, key, at, self._on_failure, None, _NOW, list(headers))
+                self._producer.produce(*whole)
             except BufferError:
-                self._producer.poll(_FLUSH_SECONDS)
-            else:
-                return
+                continue
+            return
 
     def _on_failure(self, error: Any, _message: Any) -> None:
         if error is not None:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from streams.state import Progress, RouterState
 
 FRONTIER_EVERY_SECONDS: Final = 0.1
-RECORDS_AT_ONCE: Final = 1_000
-"""Decided while the ones before are on their way; some ten milliseconds, as long as a broker takes to answer."""
+RECORDS_AT_ONCE: Final = 2_000
+"""Decided while the ones before are on their way; some thirty milliseconds, longer than a broker takes to answer."""
 
 
 class Router:

@@ -53,12 +53,6 @@ def _refuse_unfit(record: Record) -> None:
     dead_letters.refuse_too_large(record)
 
 
-def _has_same_owner(before: dict[str, Any], after: dict[str, Any], rule: TableRule) -> bool:
-    """Return whether both images name one wedding in one column, as nearly all do; False says nothing."""
-    column = rule.wedding_column
-    return column is not None and type(named := after.get(column)) is str and before.get(column) == named
-
-
 class SourceRouting:
     """Decides for one source and epoch; call in offset order, inside the state's batch."""
 
@@ -105,7 +99,7 @@ class SourceRouting:
         if not value or len(value) > SOURCE_BYTES_MAX or record.headers:
             _refuse_unfit(record)
             assert value is not None
-        if value.startswith(_SINGLE_OBJECT):
+        if value[0] == _SINGLE_OBJECT[0] and value.startswith(_SINGLE_OBJECT):
             self._ours.get(codec.name_of(value), self._object)(record)
             return
         captured = debezium.parse(value)
@@ -210,10 +204,15 @@ class SourceRouting:
         )
 
     def _row(self, change: Change, table: Table, record: Record) -> None:
-        committed_us = self._commit_of(change)
-        weddings = self._weddings(change, table.rule)
-        if table.is_followed:
-            self._learn_members(change, table, weddings[-1], record.offset)
+        operation, _, before, after, committed_us, transaction, order, *_ = change
+        if operation is not Operation.READ:
+            self._committed_us = committed_us
+        elif self._committed_us:
+            # A row read by a snapshot is as old as the last commit before it, whatever its own clock says.
+            committed_us = self._committed_us
+        weddings = self._weddings(before, after, table.rule)
+        if table.is_followed and after is not None:
+            self._learn_members(change, after, table, Member(weddings[-1], self._epoch, record.offset))
         if table.is_calendar or table.due is not None:
             self._learn_dates(change, table, weddings[-1])
         for wedding in weddings:
@@ -223,8 +222,8 @@ class SourceRouting:
                 _ROW,
                 committed_us,
                 table=table.encoded,
-                transaction=change.transaction,
-                order=change.order,
+                transaction=transaction,
+                order=order,
                 also=() if len(weddings) == 1 else [each for each in weddings if each != wedding],
             )
             if wedding == QUARANTINE:
@@ -233,22 +232,18 @@ class SourceRouting:
         if self._state.has_waiting and table.is_followed:
             self._release_children_of(change, table, weddings[-1])
 
-    def _commit_of(self, change: Change) -> int:
-        """Return when a row was committed; one that a snapshot read is as old as the last commit before it."""
-        if change.operation is not Operation.READ:
-            self._committed_us = change.committed_us
-        # Its own clock says when it was read; without any commit before, that has to do.
-        return self._committed_us or change.committed_us
-
-    def _weddings(self, change: Change, rule: TableRule | None) -> Sequence[str]:
+    def _weddings(
+        self, before: dict[str, Any] | None, after: dict[str, Any] | None, rule: TableRule | None
+    ) -> Sequence[str]:
         """Return the weddings of both images, the present one last: a moved row lies in both."""
         if rule is None or rule.is_platform:
             return (PLATFORM,)
-        before, after = change.before, change.after
         if after is None:
             return (PLATFORM if before is None else self._wedding_of(before, rule),)
         now = self._wedding_of(after, rule)
-        if before is None or _has_same_owner(before, after, rule):
+        # Nearly always both images name one wedding in one column.
+        column = rule.wedding_column
+        if before is None or (column is not None and before.get(column) == now):
             return (now,)
         then = self._wedding_of(before, rule)
         return (now,) if then == now else (then, now)
@@ -262,16 +257,13 @@ class SourceRouting:
             return PLATFORM
         return self._state.wedding_of(parent) or QUARANTINE
 
-    def _learn_members(self, change: Change, table: Table, wedding: str, position: int) -> None:
+    def _learn_members(self, change: Change, image: dict[str, Any], table: Table, member: Member) -> None:
         """Remember whose a row is that others follow."""
-        if change.after is None:
-            return
         for columns in table.references:
-            name = own_name(change.table, change.after, columns)
+            parent = own_name(change.table, image, columns)
             # Under quarantine too: a row that moved to an unknown parent is no longer where it was.
-            if wedding == QUARANTINE or self._state.wedding_of(name) != wedding:
-                member, is_change = Member(wedding, self._epoch, position), change.operation is not Operation.READ
-                self._state.remember_member(name, member, may_move=is_change)
+            if member.wedding == QUARANTINE or self._state.wedding_of(parent) != member.wedding:
+                self._state.remember_member(parent, member, may_move=change.operation is not Operation.READ)
 
     def _learn_dates(self, change: Change, table: Table, wedding: str) -> None:
         """Remember what a row says of its wedding's day, or of a day by which something is promised."""
@@ -345,7 +337,11 @@ class SourceRouting:
 
     def _outbox(self, change: Change, table: Table, record: Record) -> None:
         """Pass on a row of the outbox: an event in its transaction's order, nobody's row and nobody's parent."""
-        committed_us = self._commit_of(change)
+        committed_us = change.committed_us
+        if change.operation is not Operation.READ:
+            self._committed_us = committed_us
+        elif self._committed_us:
+            committed_us = self._committed_us
         change = debezium.with_whole_images(change)
         self._out.append(
             self._outgoing(

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 MEMBERS_HELD_MAX: Final = 50_000
 """Parents held in memory; 3,000,000 in a dict cost 580 MB, so the rest stays on disk."""
 
+_LOG_PAGES_MAX: Final = 8_000
+"""After so many pages (32 MiB) the file's own log is carried over into it."""
+
 _BEGINNING: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _ATTEND: Final = (
     "INSERT INTO attention (wedding, {0}) VALUES (?, ?) ON CONFLICT (wedding) DO UPDATE SET {0} = excluded.{0}"
@@ -81,6 +84,8 @@ class RouterState:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
+        # Pages that many batches write again are copied into the file once.
+        self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES_MAX}")
         self._db.executescript(_SCHEMA)
         self._db.executescript(moves.SCHEMA)
         self.witness = LogWitness(self._db)
