@@ -11,6 +11,7 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from connectors.known_objects import said_again
 from connectors.storage import ObjectAction
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ ON CONFLICT (key) DO UPDATE SET version = ?2, sequencer = ?3, modified_us = ?4, 
 WHERE CASE WHEN ?3 <> '' AND sequencer <> '' THEN ?3 > sequencer ELSE ?4 >= modified_us END
 """
 """As restore does: by the store's own order where both have one, else by time."""
+
+
+_UNSAID: Final = "?"
+"""The version of a key that was announced into a hole of the log: none that a store gives."""
 
 
 class Known(NamedTuple):
@@ -91,6 +96,12 @@ class Announced:
     def forget_deletions(self, *, before_us: int) -> None:
         """Forget deletions noticed so long ago that no late notice will contradict them."""
         self._db.execute("DELETE FROM known WHERE version = '' AND noticed_us < ?", (before_us,))
+
+    def say_again(self, hole: int) -> bool:
+        """See `SqliteKnownObjects.say_again`: the next sweep announces every version that there is."""
+        return said_again(
+            self._db, hole, [f"UPDATE known SET version = '{_UNSAID}' WHERE version <> ''", "DELETE FROM versions"]
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -110,8 +110,10 @@ class BucketConnector:
         dead_letters: DeadLetters,
         now: Callable[[], dt.datetime],
         turns: SweepTurns | None = None,
+        newest_hole: Callable[[], int] = lambda: -1,
     ) -> None:
-        self._turns = turns or Unruled()
+        """`newest_hole` says where the log lost notices that were in it: the next sweep says them again."""
+        self._turns, self._newest_hole = turns or Unruled(), newest_hole
         self._settings, self._read, self._channel, self._listing = settings, read, channel, listing
         self._known, self._log, self._dead_letters, self._now = announced, notices, dead_letters, now
         self._one_at_a_time = asyncio.Lock()
@@ -149,7 +151,9 @@ class BucketConnector:
     async def sweep(self) -> int:
         """Compare the whole listing with what was announced, announce the difference, and return its size."""
         began_us = self._now_us()
-        found = 0
+        hole, found = await asyncio.to_thread(self._newest_hole), 0
+        if hole >= 0 and self._known.say_again(hole):
+            log.warning("the log lost notices: all are said again", action="bucket.again", position=hole)
         async for page in self._listing.pages():
             async with self._turns.page(_LISTED_BYTES * len(page)):
                 found += await self._compare(page, began_us)

@@ -49,6 +49,10 @@ class KnownObjects(Protocol):
         """Remember what was announced; deleted objects are forgotten."""
         ...
 
+    def say_again(self, hole: int) -> bool:
+        """Forget which versions were announced, once for each hole of the log; return whether this one was new."""
+        ...
+
 
 class NoticeLog(Protocol):
     """Where notices go."""
@@ -87,8 +91,10 @@ class FolderConnector:
         notices: NoticeLog,
         now: Callable[[], dt.datetime],
         may_sweep: Callable[[], bool] = lambda: True,
+        newest_hole: Callable[[], int] = lambda: -1,
     ) -> None:
-        self._may_sweep = may_sweep
+        """`newest_hole` says where the log lost notices that were in it: the next sweep says them again."""
+        self._may_sweep, self._newest_hole = may_sweep, newest_hole
         self._settings, self._known, self._log, self._now = settings, known, notices, now
         self._root = settings.root.resolve()
         self._unsettled: set[str] = set()
@@ -112,6 +118,9 @@ class FolderConnector:
 
     async def sweep(self) -> int:
         """Compare the whole listing with what is known, announce the difference, and return its size."""
+        hole = await asyncio.to_thread(self._newest_hole)
+        if hole >= 0 and self._known.say_again(hole):
+            log.warning("the log lost notices: all are said again", action="folder.again", position=hole)
         listed = await asyncio.to_thread(self._listed, self._root)
         announced = 0
         for at in range(0, len(listed), _NOTICES_AT_ONCE):

@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 _BOUND_MAX: Final = 500
 
 
+def said_again(db: sqlite3.Connection, hole: int, statements: Sequence[str]) -> bool:
+    """Run these statements once for each hole of the log, its position given; return whether this one was new."""
+    db.execute("CREATE TABLE IF NOT EXISTS said_again (hole INTEGER PRIMARY KEY)")
+    db.execute("BEGIN IMMEDIATE")
+    if db.execute("SELECT 1 FROM said_again WHERE hole >= ?", (hole,)).fetchone():
+        db.execute("COMMIT")
+        return False
+    for statement in (*statements, "DELETE FROM said_again"):
+        db.execute(statement)
+    db.execute("INSERT INTO said_again VALUES (?)", (hole,))
+    db.execute("COMMIT")
+    return True
+
+
 class SqliteKnownObjects:
     """See `connectors.folder.KnownObjects`."""
 
@@ -48,6 +62,10 @@ class SqliteKnownObjects:
             else:
                 self._db.execute("INSERT OR REPLACE INTO known VALUES (?, ?)", (notice.key, notice.version))
         self._db.execute("COMMIT")
+
+    def say_again(self, hole: int) -> bool:
+        """Forget which versions were announced, once for each hole of the log; return whether this one was new."""
+        return said_again(self._db, hole, ["UPDATE known SET version = ''"])
 
     def close(self) -> None:
         """Close the file."""

@@ -19,6 +19,7 @@ from schemas import metrics
 from schemas.errors import ConfigError
 from schemas.topics import parse_capture_topic
 from sinks.controls import ControlsFollower
+from streams.observed import newest_hole
 from streams.produce import KafkaProducer
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class StorageWorker:
             dead_letters=KafkaDeadLetters(producer, topic),
             now=bootstrap.now,
             turns=self._turns,
+            newest_hole=lambda: newest_hole(self._settings.state_dir / "router" / "state.db", section.name, epoch),
         )
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -119,6 +119,7 @@ def run_folder(settings: Settings, brokers: str) -> None:
     from schemas.controls import strictest  # noqa: PLC0415
     from schemas.work import Stream, Work  # noqa: PLC0415
     from sinks.controls import ControlsFollower  # noqa: PLC0415
+    from streams.observed import newest_hole  # noqa: PLC0415
     from streams.produce import KafkaProducer  # noqa: PLC0415
 
     sweeps = Stream(Priority.STANDARD, Work.SWEEP)
@@ -140,6 +141,7 @@ def run_folder(settings: Settings, brokers: str) -> None:
         notices=KafkaNoticeLog(KafkaProducer({"bootstrap.servers": brokers}), topic),
         now=bootstrap.now,
         may_sweep=lambda: strictest(controls.board.rules, sweeps, now_us=bootstrap.now_us()) is None,
+        newest_hole=lambda: newest_hole(settings.state_dir / "router" / "state.db", settings.objects.bucket, epoch),
     )
     Gauges({metrics.ANNOUNCED: lambda: connector.announced})
     serve("folder", settings.state_dir / "run")

@@ -93,6 +93,12 @@ def ended_logs(path: pathlib.Path) -> list[Hole]:
         return []
 
 
+def newest_hole(path: pathlib.Path, source: str, epoch: int) -> int:
+    """Return at which position a log that goes on last lost records; -1 for never. Blocks briefly."""
+    hole = observe_router(path, source).holes.get(epoch)
+    return -1 if hole is None else hole.position
+
+
 def observe_moves(path: pathlib.Path, epoch: int, after: int, *, limit: int) -> Moves:
     """Return the parent rows of an epoch that moved to another wedding behind a position. Blocks briefly."""
     if not path.exists():

@@ -227,7 +227,7 @@ class Router:
     async def _file(self, source: str, epoch: int, first: int, last: int, progress: Progress | None) -> None:
         """Remember and tell that records are gone; inside the state's batch."""
         lost = self._lost(source, epoch, first, last, progress)
-        self._state.witness.file_hole(lost_records.hole_of(lost, progress))
+        self._state.witness.file_hole(lost_records.hole_of(lost, progress), is_newest=lost_records.goes_on(source))
         if lost_records.goes_on(source):
             await self._producer.deliver([lost_records.filed(lost, self._destinations.of(PLATFORM, self._now()))])
 

@@ -80,11 +80,15 @@ class LogWitness:
         """Return whether a hole was found in this log."""
         return (source, epoch) in self._holed
 
-    def file_hole(self, hole: Hole) -> None:
-        """Remember that an epoch's log is not whole; its first hole is where it ends for every restore."""
+    def file_hole(self, hole: Hole, *, is_newest: bool = False) -> None:
+        """Remember that an epoch's log is not whole; its first hole is where it ends for every restore.
+
+        Of a log that goes on behind its holes the newest is remembered: whoever writes it says again what was in them.
+        """
         if not self.has_hole(hole.source, hole.epoch):
             log.error("a hole in the log", action="router.hole", source=hole.source, epoch=hole.epoch, reason=hole.what)
-        self._db.execute("INSERT OR IGNORE INTO holes VALUES (?, ?, ?, ?, ?, ?, ?)", hole)
+        or_what = "REPLACE" if is_newest else "IGNORE"
+        self._db.execute(f"INSERT OR {or_what} INTO holes VALUES (?, ?, ?, ?, ?, ?, ?)", hole)
         self._holed.add((hole.source, hole.epoch))
 
     def end_log(self, hole: Hole) -> None:

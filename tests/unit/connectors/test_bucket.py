@@ -83,6 +83,7 @@ class Rig:
     """A connector over fakes; messages' payloads are keys of `readings`."""
 
     def __init__(self, *, is_versioned: bool = False, turns: SweepTurns | None = None) -> None:
+        self.hole = -1
         self.clock, self.channel, self.listing = HandClock(), FakeChannel(), FakeListing()
         self.log: list[ObjectNotice] = []
         self.buried: list[tuple[bytes, str]] = []
@@ -105,6 +106,7 @@ class Rig:
             dead_letters=self,
             now=self.clock,
             turns=turns,
+            newest_hole=lambda: self.hole,
         )
 
     def read(self, message: Message) -> Reading:
@@ -286,6 +288,19 @@ async def test_metadata_names_a_wedding_where_the_key_does_not() -> None:
 def virtual() -> VirtualLoop:
     """Return a loop whose time passes only when nothing else can happen."""
     return VirtualLoop(random.Random(1))
+
+
+@pytest.mark.parametrize("is_versioned", [False, True])
+async def test_what_was_announced_into_a_hole_of_the_log_is_announced_again(*, is_versioned: bool) -> None:
+    """Every version that there is, once for each hole."""
+    rig = Rig(is_versioned=is_versioned)
+    rig.hold("2", "1")
+    assert [await rig.connector.sweep() for _ in range(2)] == [1 + is_versioned, 0]
+    rig.hole = 4
+    rig.clock.move(seconds=60)
+
+    assert [await rig.connector.sweep() for _ in range(2)] == [1 + is_versioned, 0]
+    assert {each.version for each in rig.log[1 + is_versioned :]} == ({"1", "2"} if is_versioned else {"2"})
 
 
 SWEEPS = frozenset({Stream(Priority.STANDARD, Work.SWEEP)})
