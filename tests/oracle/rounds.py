@@ -59,11 +59,12 @@ class Proof:
     async def protected_up_to(self, place: int) -> None:
         """Wait until every partition knows all that was committed before a place in the log."""
         deadline = time.monotonic() + WITHIN_SECONDS
-        while (known := await self._known_lsn()) < place:
+        while (known := await self.known_lsn()) < place:
             assert time.monotonic() < deadline, f"protected up to {lsn_text(known)} only, not {lsn_text(place)}"
             await asyncio.sleep(0.1)
 
-    async def _known_lsn(self) -> int:
+    async def known_lsn(self) -> int:
+        """Return the place in the log up to which every partition knows all."""
         with restoring.opened(self.settings) as archive:
             rows = await restoring.history_of(archive).frontiers()
         partitions = self.settings.archive.partitions

@@ -40,9 +40,9 @@ pytestmark = [
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def proof() -> AsyncIterator[Proof]:
     """One platform for all rounds, brought up while others already write to its database."""
-    seed = _seed()
+    seed = seed_of_this_run()
     async with a_proof() as made:
-        first = asyncio.create_task(play(made.dsn, seed=seed, today=_today(), transactions=300))
+        first = asyncio.create_task(play(made.dsn, seed=seed, today=today(), transactions=300))
         await made.bring_up()
         await first
         yield made
@@ -51,9 +51,9 @@ async def proof() -> AsyncIterator[Proof]:
 @pytest.mark.parametrize("number", range(max(1, ROUNDS)))
 async def test_a_restore_at_a_random_commit_is_what_postgres_itself_recovers(proof: Proof, number: int) -> None:
     """Every table and some weddings, beside ordinary commits, TRUNCATEs, long and huge transactions."""
-    seed = _seed()
+    seed = seed_of_this_run()
     rows = HUGE_ROWS if number % 10 == 0 else 5_000
-    played = await play(proof.dsn, seed=seed, today=_today(), transactions=TRANSACTIONS, huge_rows=rows)
+    played = await play(proof.dsn, seed=seed, today=today(), transactions=TRANSACTIONS, huge_rows=rows)
 
     assert played.committed > TRANSACTIONS // 4
     assert await _differences(proof, random.Random(seed), played) == {}
@@ -74,10 +74,10 @@ async def test_a_place_inside_a_transaction_that_shut_a_table_is_one_like_others
 @pytest.mark.parametrize("number", range(max(1, ROUNDS // 2)))
 async def test_whatever_dies_or_stands_still_meanwhile_changes_nothing(proof: Proof, number: int) -> None:
     """Each process may be killed, restarted or frozen: afterwards all is equal, and ENDs count what was found."""
-    seed = _seed() + number
+    seed = seed_of_this_run() + number
     rng, ended = random.Random(seed), asyncio.Event()
     playing = asyncio.create_task(
-        play(proof.dsn, seed=seed, today=_today(), transactions=10_000_000, huge_rows=5_000, stop=ended)
+        play(proof.dsn, seed=seed, today=today(), transactions=10_000_000, huge_rows=5_000, stop=ended)
     )
     done = await harm_for(proof.settings, rng, seconds=HARM_SECONDS, frozen_seconds=FROZEN_SECONDS)
     print(f"harm {done}")
@@ -103,11 +103,13 @@ async def _differences(proof: Proof, rng: random.Random, played: Played) -> dict
     return found
 
 
-def _seed() -> int:
+def seed_of_this_run() -> int:
+    """Return the seed asked for by SEED=, else a new one; either is printed."""
     seed = int(os.environ.get("SEED", random.randrange(1 << 31)))
     print(f"seed {seed}")
     return seed
 
 
-def _today() -> dt.date:
+def today() -> dt.date:
+    """Return the day from which weddings count."""
     return dt.datetime.now(dt.UTC).date()
