@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import dataclasses
 import random
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from tests.oracle.workload import Copy, Statement, Step, Transaction, Workload
+from tests.oracle.acts import Act, Copy, Drawn, Statement, Step, Transaction
+from tests.oracle.catalog import read_catalog
+from tests.oracle.workload import Workload
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 PAUSE_SECONDS = 0.25
 RECONNECT_SECONDS = 60
@@ -25,7 +28,10 @@ _PLACE = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Played:
-    """What happened: places between transactions, those beside marked ones, and how transactions ended."""
+    """What happened: places between transactions, those beside marked ones, and how transactions ended.
+
+    `refused` counts, by SQLSTATE, what the server did not take; `shifted` the changes of shape it did.
+    """
 
     places: list[int] = dataclasses.field(default_factory=list)
     marked: list[tuple[str, int]] = dataclasses.field(default_factory=list)
@@ -33,6 +39,8 @@ class Played:
     rolled_back: int = 0
     failed: int = 0
     broken: int = 0
+    shifted: int = 0
+    refused: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
 
 class Writer:
@@ -53,11 +61,11 @@ class Writer:
         except psycopg.OperationalError as error:
             if self._connection is not None and not self._connection.broken and not self._connection.closed:
                 self._played.failed += 1
+                self._played.refused[str(error.sqlstate)] += 1
                 await self._connection.rollback()
             else:
                 self._played.broken += 1
                 self._connection = None
-            del error
 
     async def close(self) -> None:
         """Leave."""
@@ -66,17 +74,19 @@ class Writer:
 
     async def _play(self, connection: psycopg.AsyncConnection[Any], transaction: Transaction) -> None:
         try:
-            await _acts(connection, transaction)
+            await _Acting(connection, self._played).act(transaction.acts)
         except psycopg.OperationalError:
             raise
-        except psycopg.Error:
+        except psycopg.Error as error:
             self._played.failed += 1
+            self._played.refused[str(error.sqlstate)] += 1
             await connection.rollback()
             return
         if transaction.is_committed:
             with _refused(self._played):
                 await connection.commit()
                 self._played.committed += 1
+                self._played.shifted += transaction.mark == "ddl"
         else:
             await connection.rollback()
             self._played.rolled_back += 1
@@ -115,38 +125,90 @@ async def _place(connection: psycopg.AsyncConnection[Any]) -> int:
     return int(row[0])
 
 
-async def _acts(connection: psycopg.AsyncConnection[Any], transaction: Transaction) -> None:
-    depth = 0
-    for act in transaction.acts:
-        match act:
-            case Statement():
-                await _guarded(connection, act, depth)
-            case Copy():
-                async with connection.cursor() as cursor, cursor.copy(act.text.encode()) as copy:
-                    for row in act.rows:
-                        await copy.write_row(row)
-            case Step.PAUSE:
-                await asyncio.sleep(PAUSE_SECONDS)
-            case Step.SAVEPOINT:
-                depth += 1
-                await connection.execute(f"SAVEPOINT s{depth}".encode())
-            case Step.RELEASE | Step.ROLLBACK_TO:
-                await connection.execute(f"{act.value} SAVEPOINT s{depth}".encode())
-                depth -= 1
-            case _:
-                raise AssertionError(act)
+class _Acting:
+    """One transaction's acts, one after the other."""
 
+    def __init__(self, connection: psycopg.AsyncConnection[Any], played: Played) -> None:
+        self._connection, self._played = connection, played
+        self._depth = 0
 
-async def _guarded(connection: psycopg.AsyncConnection[Any], act: Statement, depth: int) -> None:
-    """Execute a statement; inside a savepoint a refused one undoes only that savepoint, as drivers do."""
-    try:
-        await connection.execute(act.text.encode(), act.values or None)
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error:
-        if not depth:
+    async def act(self, acts: Sequence[Act]) -> None:
+        """Do them; what is drawn late is drawn, and done, when its turn comes."""
+        for act in acts:
+            match act:
+                case Statement():
+                    await self._guarded(act)
+                case Drawn():
+                    await self.act(act.draw(await read_catalog(self._connection)))
+                case Copy():
+                    async with self._connection.cursor() as cursor, cursor.copy(act.text.encode()) as copy:
+                        for row in act.rows:
+                            await copy.write_row(row)
+                case Step.PAUSE:
+                    await asyncio.sleep(PAUSE_SECONDS)
+                case Step.SAVEPOINT:
+                    self._depth += 1
+                    await self._connection.execute(f"SAVEPOINT s{self._depth}".encode())
+                case Step.RELEASE | Step.ROLLBACK_TO:
+                    await self._connection.execute(f"{act.value} SAVEPOINT s{self._depth}".encode())
+                    self._depth -= 1
+
+    async def _guarded(self, act: Statement) -> None:
+        """Execute a statement; inside a savepoint a refused one undoes only that savepoint, as drivers do."""
+        try:
+            await self._connection.execute(act.text.encode(), act.values or None)
+        except psycopg.OperationalError:
             raise
-        await connection.execute(f"ROLLBACK TO SAVEPOINT s{depth}".encode())
+        except psycopg.Error as error:
+            if not self._depth:
+                raise
+            self._played.refused[str(error.sqlstate)] += 1
+            await self._connection.execute(f"ROLLBACK TO SAVEPOINT s{self._depth}".encode())
+
+
+class _Play:
+    """Who writes at the same time; each draws from a seed of its own."""
+
+    def __init__(self, dsn: str, *, seed: int, today: dt.date, is_shifting: bool) -> None:
+        self._dsn, self._seed, self._today, self._is_shifting = dsn, seed, today, is_shifting
+        self.played = Played()
+
+    @contextlib.asynccontextmanager
+    async def _writer(self, number: int) -> AsyncIterator[tuple[Workload, Writer]]:
+        rng, writer = random.Random(self._seed * 1000 + number), Writer(self._dsn, self.played)
+        yield Workload(rng, today=self._today, is_shifting=self._is_shifting), writer
+        await writer.close()
+
+    async def found(self) -> None:
+        """Make what all others write to."""
+        async with self._writer(97) as (workload, writer):
+            await writer.play(workload.founding())
+
+    async def write(self, number: int, transactions: int, stop: asyncio.Event | None) -> None:
+        """Play so many transactions, or until it is enough."""
+        async with self._writer(number) as (workload, writer):
+            for _ in range(transactions):
+                if stop is not None and stop.is_set():
+                    break
+                await writer.play(workload.transaction())
+
+    async def keep_open(self, workers: asyncio.Future[Any]) -> None:
+        """Play transactions that stay open for long."""
+        async with self._writer(99) as (workload, writer):
+            while not workers.done():
+                await writer.play(workload.long_open())
+
+    async def shift(self, workers: asyncio.Future[Any]) -> None:
+        """Change the shapes of tables."""
+        async with self._writer(96) as (workload, writer):
+            while self._is_shifting and not workers.done():
+                await writer.play(workload.shift())
+
+    async def write_huge(self, rows: int) -> None:
+        """Play one huge transaction."""
+        async with self._writer(98) as (workload, writer):
+            if rows:
+                await writer.play(workload.huge(rows))
 
 
 async def play(
@@ -157,38 +219,14 @@ async def play(
     transactions: int,
     writers: int = 4,
     huge_rows: int = 0,
+    is_shifting: bool = False,
     stop: asyncio.Event | None = None,
 ) -> Played:
-    """Play so many transactions by several writers, beside long-open ones and one huge one."""
-    played = Played()
-    ended = stop or asyncio.Event()
-    founder = Writer(dsn, played)
-    await founder.play(Workload(random.Random(seed), today=today).founding())
-    await founder.close()
-
-    async def write(number: int) -> None:
-        workload, writer = Workload(random.Random(seed * 1000 + number), today=today), Writer(dsn, played)
-        for _ in range(transactions // writers):
-            if ended.is_set() and stop is not None:
-                break
-            await writer.play(workload.transaction())
-        await writer.close()
-
-    async def keep_open(workers: asyncio.Task[Any]) -> None:
-        workload, writer = Workload(random.Random(seed * 1000 + 99), today=today), Writer(dsn, played)
-        while not workers.done():
-            await writer.play(workload.long_open())
-        await writer.close()
-
-    async def write_all() -> None:
-        await asyncio.gather(*(write(number) for number in range(writers)))
-
-    async def write_huge() -> None:
-        if huge_rows:
-            writer = Writer(dsn, played)
-            await writer.play(Workload(random.Random(seed * 1000 + 98), today=today).huge(huge_rows))
-            await writer.close()
-
-    workers = asyncio.create_task(write_all())
-    await asyncio.gather(workers, keep_open(workers), write_huge())
+    """Play so many transactions by several writers, beside long-open ones, one huge one, and changes of shape."""
+    playing = _Play(dsn, seed=seed, today=today, is_shifting=is_shifting)
+    await playing.found()
+    workers = asyncio.gather(*(playing.write(number, transactions // writers, stop) for number in range(writers)))
+    await asyncio.gather(workers, playing.keep_open(workers), playing.shift(workers), playing.write_huge(huge_rows))
+    played = playing.played
+    print(f"{played.committed} committed, {played.shifted} of them changed shapes; refused {dict(played.refused)}")
     return played

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import conninfo
@@ -23,7 +23,7 @@ from sinks.restore_report import Status
 from sinks.row_digest import canonical_digest, rows_digest
 from sinks.targets import PostgresTarget
 from tests.integration.conftest import a_stack_folder, processes_of
-from tests.oracle import tables
+from tests.oracle import compare, tables
 from tests.oracle.second import SecondPostgres, Server, a_second_postgres, a_target_server, lsn_text
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from sinks.restore_plan import State
 
 WITHIN_SECONDS = 120
-_SHOWN = 3
-_TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
 _FLUSHED = "SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn >= %s"
 
 
@@ -63,6 +61,18 @@ class Proof:
             assert time.monotonic() < deadline, f"protected up to {lsn_text(known)} only, not {lsn_text(place)}"
             await asyncio.sleep(0.1)
 
+    async def copied(self) -> None:
+        """Wait until all that was there before the capture has been copied: no place before that can be restored."""
+        deadline = time.monotonic() + WITHIN_SECONDS
+        while True:
+            await self.protected_up_to(await self.place_now())
+            with restoring.opened(self.settings) as archive:
+                state = await restoring.restorer_of(archive).state_at(None, None)
+            if state.is_whole:
+                return
+            assert time.monotonic() < deadline, state.warnings
+            await asyncio.sleep(0.1)
+
     async def known_lsn(self) -> int:
         """Return the place in the log up to which every partition knows all."""
         with restoring.opened(self.settings) as archive:
@@ -85,7 +95,7 @@ class Proof:
         restored = await new_database(self.targets.dsn(), "restored")
 
         def target(state: State) -> PostgresTarget:
-            return PostgresTarget(restored, self.mapping, ddl=state.ddl)
+            return PostgresTarget(restored, state.mapping or self.mapping, ddl=state.ddl)
 
         with restoring.opened(self.settings) as archive:
             result = await restoring.restorer_of(archive).restore(
@@ -94,20 +104,13 @@ class Proof:
         found = [f"{result.status}: {each}" for each in result.warnings]
         if result.status is not Status.WHOLE or not result.audit.is_passed:
             found.append(f"restore is {result.status}: {result.audit}")
-        if await _rows(oracle, _TABLES) != await _rows(restored, _TABLES):
-            found.append(f"tables: {await _rows(oracle, _TABLES)} became {await _rows(restored, _TABLES)}")
-        wanted = await canonical_digest(oracle, self.mapping, None)
-        got = await canonical_digest(restored, self.mapping, None)
-        for name in wanted:
-            if wanted[name] != got[name]:
-                found.append(f"{name}: {wanted[name][0]} rows became {got[name][0]}")
-                found += await _other_rows(oracle, restored, name)
-        return found
+        return found + await compare.differences(oracle, restored, self.mapping)
 
     async def _wedding(self, oracle: str, place: int, wedding: str) -> list[str]:
-        wanted = await canonical_digest(oracle, self.mapping, wedding)
         with restoring.opened(self.settings) as archive:
             state = await restoring.restorer_of(archive).state_at(wedding, LogPlace(place))
+        assert state.mapping is not None
+        wanted = await canonical_digest(oracle, state.mapping, wedding)
         rows = {name: state.tables().get(name, []) for name in wanted}
         got = await rows_digest(conninfo.make_conninfo(self.targets.dsn(), dbname="restored"), rows)
         return [
@@ -118,7 +121,7 @@ class Proof:
 
     async def place_now(self) -> int:
         """Return where the log ends."""
-        rows = await _rows(self.dsn, "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
+        rows = await compare.rows(self.dsn, "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
         return int(rows[0][0])
 
     async def _flushed(self, place: int) -> None:
@@ -141,8 +144,8 @@ async def a_proof(*, partitions: int = 4) -> AsyncIterator[Proof]:
     try:
         state = await control.up(stack, is_tied=True)
         dsn = postgres.dsn(stack, state.ports, database=settings.source.database)
-        await _rows(postgres.dsn(stack, state.ports), f"CREATE DATABASE {settings.source.database}")
-        await _rows(dsn, tables.schema_sql())
+        await compare.rows(postgres.dsn(stack, state.ports), f"CREATE DATABASE {settings.source.database}")
+        await compare.rows(dsn, tables.schema_sql())
         async with a_second_postgres(stack, dsn) as second, a_target_server(stack) as targets:
             yield Proof(settings=settings, config=config, dsn=dsn, mapping=rules, second=second, targets=targets)
     except BaseException:
@@ -153,17 +156,3 @@ async def a_proof(*, partitions: int = 4) -> AsyncIterator[Proof]:
         await control.down(stack)
         assert processes_of(folder) == []
         shutil.rmtree(folder)
-
-
-async def _rows(dsn: str, query: str) -> list[tuple[Any, ...]]:
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        cursor = await connection.execute(query.encode())
-        return await cursor.fetchall() if cursor.description else []
-
-
-async def _other_rows(oracle: str, restored: str, table: str) -> list[str]:
-    """Return a few rows that only one of the two has."""
-    query = f"SELECT left(t::text, 300) FROM {table} AS t"
-    wanted, got = set(await _rows(oracle, query)), set(await _rows(restored, query))
-    missing = [f"  only Postgres has {row[0]}" for row in sorted(wanted - got)[:_SHOWN]]
-    return missing + [f"  only the restore has {row[0]}" for row in sorted(got - wanted)[:_SHOWN]]

@@ -116,13 +116,14 @@ class SecondPostgres:
             recovery_target_action="pause",
             hot_standby="on",
         )
+        is_promoted = True  # Until it is known to stand still: then it can go on from there.
         try:
             is_promoted = await _arrived(self._server)
             yield self._server.dsn()
         finally:
             await self._server.stop()
-        if is_promoted:
-            await self.close()
+            if is_promoted:
+                await self.close()
 
     async def close(self) -> None:
         """End the server and forget its files."""

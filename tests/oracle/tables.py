@@ -56,6 +56,22 @@ CREATE TABLE public.blanks (
     doubled integer GENERATED ALWAYS AS (length(v) * 2) STORED
 );
 ALTER TABLE public.pages ALTER COLUMN body SET STORAGE EXTERNAL;
+CREATE TYPE public.mood AS ENUM ('glad', 'sad');
+CREATE DOMAIN public.share AS numeric;
+CREATE TABLE public.shift_a (
+    id integer PRIMARY KEY,
+    wedding_id uuid REFERENCES public.weddings (id) ON DELETE CASCADE,
+    c0 text DEFAULT 'none',
+    c1 integer
+);
+CREATE TABLE public.shift_b (
+    id bigint PRIMARY KEY,
+    up integer REFERENCES public.shift_a (id) ON UPDATE CASCADE ON DELETE CASCADE,
+    c0 public.mood DEFAULT 'sad',
+    c1 timestamp with time zone
+);
+INSERT INTO public.shift_a (id, c1) SELECT n, n * n FROM generate_series(0, 39) AS n;
+INSERT INTO public.shift_b (id, up) SELECT n, n % 40 FROM generate_series(0, 59) AS n;
 """
 
 
@@ -83,4 +99,11 @@ def _own_rules() -> list[TableRule]:
         TableRule(name="public.nodes", key=("id",)),
         TableRule(name="public.keyed", key=("a", "b")),
         TableRule(name="public.blanks", key=("k",)),
+        # Declared, and soon something else: a rule follows its table, or gives way to what the schema says.
+        TableRule(name="public.shift_a", key=("id",), wedding_column="wedding_id"),
+        TableRule(
+            name="public.shift_b",
+            key=("id",),
+            parent=ParentLink(table="public.shift_a", columns=("up",), references=("id",)),
+        ),
     ]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ROUNDS = int(os.environ.get("ROUNDS", "0"))
 """How many rounds the soak plays; none asked for: one small share."""
 IS_SOAK = ROUNDS > 0
+IS_SHIFTING = "SHIFTING" in os.environ
+"""Whether shapes change too: on request only, until every round of it passes."""
 HUGE_ROWS = 1_000_000 if IS_SOAK else 20_000
 TRANSACTIONS = 2_000 if IS_SOAK else 500
 PLACES = 8 if IS_SOAK else 2
@@ -45,17 +47,21 @@ async def proof() -> AsyncIterator[Proof]:
         first = asyncio.create_task(play(made.dsn, seed=seed, today=today(), transactions=300))
         await made.bring_up()
         await first
+        await made.copied()
         yield made
 
 
 @pytest.mark.parametrize("number", range(max(1, ROUNDS)))
 async def test_a_restore_at_a_random_commit_is_what_postgres_itself_recovers(proof: Proof, number: int) -> None:
-    """Every table and some weddings, beside ordinary commits, TRUNCATEs, long and huge transactions."""
+    """Shapes, rows and some weddings, beside changes of shape, TRUNCATEs, long transactions and huge ones."""
     seed = seed_of_this_run()
     rows = HUGE_ROWS if number % 10 == 0 else 5_000
-    played = await play(proof.dsn, seed=seed, today=today(), transactions=TRANSACTIONS, huge_rows=rows)
+    played = await play(
+        proof.dsn, seed=seed, today=today(), transactions=TRANSACTIONS, huge_rows=rows, is_shifting=IS_SHIFTING
+    )
 
     assert played.committed > TRANSACTIONS // 4
+    assert played.shifted > 0 or not IS_SHIFTING
     assert await _differences(proof, random.Random(seed), played) == {}
 
 
@@ -77,7 +83,15 @@ async def test_whatever_dies_or_stands_still_meanwhile_changes_nothing(proof: Pr
     seed = seed_of_this_run() + number
     rng, ended = random.Random(seed), asyncio.Event()
     playing = asyncio.create_task(
-        play(proof.dsn, seed=seed, today=today(), transactions=10_000_000, huge_rows=5_000, stop=ended)
+        play(
+            proof.dsn,
+            seed=seed,
+            today=today(),
+            transactions=10_000_000,
+            huge_rows=5_000,
+            is_shifting=IS_SHIFTING,
+            stop=ended,
+        )
     )
     done = await harm_for(proof.settings, rng, seconds=HARM_SECONDS, frozen_seconds=FROZEN_SECONDS)
     print(f"harm {done}")

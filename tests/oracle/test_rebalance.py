@@ -40,6 +40,7 @@ async def test_workers_that_come_and_go_lose_nothing_and_never_stand_still() -> 
         ended.set()
         await playing
         await _workers(proof, 1, 1)
+        await proof.copied()
         end = await proof.place_now()
         await proof.protected_up_to(end)
 

@@ -6,13 +6,14 @@ their savepoint or their transaction, as in life. Nobody keeps a model of what s
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import enum
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
+
+from tests.oracle.acts import Act, Copy, Drawn, Statement, Step, Transaction
+from tests.oracle.shifting import Shifts
 
 if TYPE_CHECKING:
     import random
@@ -24,57 +25,22 @@ LARGE = 9_000
 """Characters that no row keeps in its own page."""
 
 
-class Step(enum.Enum):
-    """What is no statement."""
-
-    SAVEPOINT = "savepoint"
-    ROLLBACK_TO = "rollback to"
-    RELEASE = "release"
-    PAUSE = "pause"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """One statement with its values."""
-
-    text: str
-    values: tuple[Any, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
-    """Rows that go in by COPY: many of them share one place in the log."""
-
-    text: str
-    rows: tuple[tuple[Any, ...], ...]
-
-
-Act = Step | Statement | Copy
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction:
-    """Acts between BEGIN and COMMIT, or ROLLBACK; `mark` names one whose neighbours are looked at closely."""
-
-    acts: tuple[Act, ...]
-    is_committed: bool = True
-    mark: str = ""
-
-
 def key(kind: str, number: int) -> uuid.UUID:
     """Return the key of a row of the sample's tables."""
     return uuid.uuid5(uuid.NAMESPACE_OID, f"{kind} {number}")
 
 
 class Workload:
-    """Draws transactions; `today` decides how near the weddings are."""
+    """Draws transactions; `today` decides how near the weddings are, `is_shifting` whether shapes change."""
 
-    def __init__(self, rng: random.Random, *, today: dt.date) -> None:
-        self._rng, self._today = rng, today
+    def __init__(self, rng: random.Random, *, today: dt.date, is_shifting: bool = True) -> None:
+        self._rng, self._today, self._is_shifting = rng, today, is_shifting
+        self._shifts = Shifts(rng)
         self._scenes = [
             *(self._wedding, self._guests, self._guests, self._money, self._money, self._talk, self._move),
             *(self._album, self._album, self._pages, self._orphans_first, self._rename, self._nodes, self._keyed),
             *(self._keyed, self._blanks, self._blanks, self._again, self._same, self._ledger, self._copied),
+            *(self._shifted_rows, self._shifted_rows, self._shifted_rows),
         ]
 
     def founding(self) -> Transaction:
@@ -95,6 +61,8 @@ class Workload:
             return self._truncate()
         if draw < 0.07:
             return Transaction(acts=(Statement(text="DELETE FROM weddings WHERE id = %s", values=(self._any(),)),))
+        if draw < 0.1 and self._is_shifting:
+            return self.shift()
         acts = [act for _ in range(rng.choice((1, 1, 2, 3, 6))) for act in self._maybe_nested(self._scene())]
         return Transaction(acts=tuple(acts), is_committed=rng.random() > 0.1)
 
@@ -102,8 +70,19 @@ class Workload:
         """Return a transaction that stays open while many others come and go."""
         acts: list[Act] = []
         for _ in range(self._rng.randint(3, 6)):
-            acts += [*self._maybe_nested(self._scene()), Step.PAUSE]
+            change = [Drawn(draw=self._shifts.change)] if self._is_shifting and self._rng.random() < 0.05 else []
+            acts += [*self._maybe_nested([*self._scene(), *change]), Step.PAUSE]
         return Transaction(acts=tuple(acts), is_committed=self._rng.random() > 0.2, mark="long")
+
+    def shift(self) -> Transaction:
+        """Change shapes, and write rows before, between and after; each part perhaps undone again."""
+        rng, acts = self._rng, list[Act]()
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            acts += self._maybe_nested(self._shifted_rows()) if rng.random() < 0.5 else []
+            acts += self._maybe_nested([Drawn(draw=self._shifts.change)])
+            acts += self._maybe_nested(self._shifted_rows()) if rng.random() < 0.7 else []
+            acts += self._maybe_nested(self._scene()) if rng.random() < 0.2 else []
+        return Transaction(acts=tuple(acts), is_committed=rng.random() > 0.15, mark="ddl")
 
     def huge(self, rows: int) -> Transaction:
         """Return one transaction of so many changes."""
@@ -409,6 +388,9 @@ class Workload:
             [Step.SAVEPOINT, Step.RELEASE],
         )
         return self._rng.choice(nothings)
+
+    def _shifted_rows(self) -> Sequence[Act]:
+        return [Drawn(draw=self._shifts.rows)]
 
     def _truncate(self) -> Transaction:
         rng = self._rng
