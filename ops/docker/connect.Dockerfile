@@ -7,4 +7,4 @@ RUN mvn --batch-mode --quiet -Djars=/build/jars -Dsources=/build/sources package
 
 # Which Kafka release its Connect comes from is Debezium's choice.
 FROM quay.io/debezium/connect:3.7.0.Final
-COPY --from=build /build/jars/plugins/debezium-connector-postgres/wedsync-converter.jar /kafka/connect/debezium-connector-postgres/
+COPY --from=build /build/jars/plugins/debezium-connector-postgres/a-wedsync-converter.jar /kafka/connect/debezium-connector-postgres/

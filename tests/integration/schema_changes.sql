@@ -91,3 +91,13 @@ TRUNCATE store.presents;
 -- a table of the mapping renamed
 ALTER TABLE guests RENAME TO people;
 ALTER TABLE people RENAME COLUMN wedding_id TO feast;
+
+-- two columns
+CREATE TABLE pairs (id int PRIMARY KEY, a bytea, b date);
+INSERT INTO pairs VALUES (1, '\x', '2020-01-01');
+
+-- rows, and then columns that take each other's names
+UPDATE pairs SET a = '\x01';
+ALTER TABLE pairs RENAME a TO c;
+ALTER TABLE pairs RENAME b TO a;
+ALTER TABLE pairs RENAME c TO b;

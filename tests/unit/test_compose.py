@@ -175,6 +175,11 @@ def test_connect_has_the_converter_built_from_the_same_list() -> None:
     assert f"/{jar} /kafka/connect/debezium-connector-postgres/\n" in connect_image()
 
 
+def test_our_jar_comes_before_debeziums() -> None:
+    """Of two classes of one name the first is loaded, and ours reads rows by the log's types."""
+    assert pom_version("finalName") < "debezium-connector-postgres"
+
+
 @pytest.mark.parametrize("name", WORKERS)
 def test_workers_run_the_same_program(name: str) -> None:
     """One image; its entry point knows each worker, and is asked for health where it serves metrics."""
