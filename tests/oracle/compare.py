@@ -80,11 +80,11 @@ async def _other_rows(oracle: str, restored: str, names: list[str], mapping: Tab
 
 async def _some_rows(oracle: str, restored: str, table: str) -> list[str]:
     """Return a few rows that only one of the two has."""
-    columns = (
-        f"SELECT string_agg(attname, ', ' ORDER BY attname) FROM pg_attribute WHERE attrelid = '{table}'::regclass"
-    )
-    ((names,),) = await rows(oracle, f"{columns} AND attnum > 0 AND NOT attisdropped")
-    query = f"SELECT left(row({names})::text, 300) FROM {table} AS t"
+    columns = "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attname) FROM pg_attribute"
+    query = f"{columns} WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped"
+    if (names := await rows(oracle, query)) != await rows(restored, query):
+        return []
+    query = f"SELECT left(row({names[0][0]})::text, 300) FROM {table} AS t"
     wanted, got = set(await rows(oracle, query)), set(await rows(restored, query))
     missing = [f"  only Postgres has {row[0]}" for row in sorted(wanted - got)[:_SHOWN]]
     return missing + [f"  only the restore has {row[0]}" for row in sorted(got - wanted)[:_SHOWN]]
