@@ -1,4 +1,4 @@
-# Debezium's own image with the one class of ours in its plugin, built from the same list as the local stack's.
+# Debezium's own image with our classes in its plugin, built from the same list as the local stack's.
 FROM maven:3.9-eclipse-temurin-17 AS build
 WORKDIR /build
 COPY ops/stack/pom.xml ./

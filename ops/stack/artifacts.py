@@ -1,6 +1,6 @@
 """The engines' jars: fetched once by Maven into the project's cache, then never asked for again.
 
-The one class of ours (`connectors/java`) is built into Debezium's plugin on the way. A marker names the exact list
+Our classes (`connectors/java`) are built into Debezium's plugin on the way. A marker names the exact list
 (`pom.xml`) and sources they were made from, so what changed is made anew and what did not needs neither Maven nor a
 network.
 """
