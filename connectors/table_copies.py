@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -47,12 +48,27 @@ def execute_data(
 
     They are copied one after the other, in the order of their names or, `is_ordered`, as they are given.
     """
-    data: dict[str, Any] = {"type": "incremental", "data-collections": list(tables) if is_ordered else sorted(tables)}
+    ordered = list(tables) if is_ordered else sorted(tables)
+    data: dict[str, Any] = {"type": "incremental", "data-collections": [_quoted(table) for table in ordered]}
     if conditions:
+        # Debezium reads this name as a regular expression, and holds it against the one above as it is written.
         data["additional-conditions"] = [
-            {"data-collection": table, "filter": condition} for table, condition in sorted(conditions.items())
+            {"data-collection": re.escape(_quoted(table)), "filter": condition}
+            for table, condition in sorted(conditions.items())
         ]
     return orjson.dumps(data).decode()
+
+
+def _quoted(table: str) -> str:
+    """Return a table's name as an SQL identifier: Debezium skips one with a space, and copies nothing of it."""
+    return ".".join(f'"{part.replace(chr(34), chr(34) * 2)}"' for part in table.split(".", 1))
+
+
+def _unquoted(name: str) -> str:
+    """Return the name again; one that was never quoted (by an operator's own signal) stays as it is."""
+    if not name.startswith('"') or not name.endswith('"'):
+        return name
+    return ".".join(part.replace('""', '"') for part in name[1:-1].split('"."', 1))
 
 
 def signal_name(what: str, now_us: int) -> str:
@@ -145,7 +161,7 @@ def _share(table: TableProgress) -> float:
 def asked_tables(signal: Signal) -> tuple[str, ...]:
     """Return the tables a signal names; nothing for one that cannot be read."""
     try:
-        return tuple(str(each) for each in orjson.loads(signal.data)["data-collections"])
+        return tuple(_unquoted(str(each)) for each in orjson.loads(signal.data)["data-collections"])
     except (ValueError, KeyError, TypeError):
         return ()
 

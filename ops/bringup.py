@@ -25,6 +25,7 @@ from connectors.application import APPLICATION_SOURCE
 from connectors.connect import ConnectClient
 from connectors.connector_config import PLATFORM_SOURCE, SLOT, PostgresSource, connector_config, connector_name
 from connectors.ledger import GAP_PREFIX, SEQUENCES_PREFIX, encode_gap, encode_sequences
+from connectors.table_copies import execute_data
 from ops import bootstrap, canary, hidden_columns, onboarding, source_facts
 from ops.api import reachable
 from ops.api.clients import ensure_first_client
@@ -336,8 +337,7 @@ async def begin_epoch(dsn: str, mapping: TableMapping, epoch: int, *, gap: Gap |
         await tell_log(connection, gap)
         keyed = await source_facts.keyed_tables(connection)
         outbox = () if mapping.outbox is None else (mapping.outbox.table,)
-        tables = ",".join(f'"{name}"' for name in sorted({*mapping.tables, *keyed, *outbox}))
-        signal = f'{{"type":"incremental","data-collections":[{tables}]}}'
+        signal = execute_data({*mapping.tables, *keyed, *outbox})
         await connection.execute(
             "INSERT INTO wedsync.debezium_signal (id, type, data) VALUES (%s, 'execute-snapshot', %s)"
             " ON CONFLICT (id) DO NOTHING",

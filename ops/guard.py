@@ -242,7 +242,7 @@ class Guard:
     async def _copy_again(self, seen: Seen, epoch: int) -> bool:
         """Ask once more for tables whose copy failed, if any did: their older rows are nowhere else."""
         tables = guard_rules.copy_again(seen.copies(epoch), seen.keyed, self._now())
-        if tables:
+        if tables and self._rule() is None:
             database = await self._database()
             name = signal_name(WHOLE, int(self._now().timestamp() * 1_000_000))
             await database.execute(_SIGNAL, (name, EXECUTE, execute_data(tables)))

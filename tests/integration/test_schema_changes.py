@@ -39,6 +39,10 @@ STEPS = {
     for name, _, statements in (paragraph.partition("\n") for paragraph in SCRIPT.split("\n\n")[1:])
 }
 
+NAME = 'My Schema.many "things"'
+MANY = '"My Schema"."many ""things"""'
+"""A name that must be quoted everywhere."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
@@ -100,14 +104,15 @@ async def test_a_restore_after_a_schema_change_equals_postgres(
 async def test_a_change_of_the_schema_amid_a_copy_costs_nothing(platform: Platform, moments: list[Moment]) -> None:
     """Some rows are read in the old shape, others in the new one, and some change meanwhile."""
     dsn = platform.running.dsn
-    await execute(dsn, "CREATE TABLE many (id int PRIMARY KEY, a text, b int)")
-    await execute(dsn, "INSERT INTO many SELECT n, repeat('x', 200), n FROM generate_series(1, 40000) AS n")
+    await execute(dsn, 'CREATE SCHEMA "My Schema"')
+    await execute(dsn, f"CREATE TABLE {MANY} (id int PRIMARY KEY, a text, b int)")
+    await execute(dsn, f"INSERT INTO {MANY} SELECT n, repeat('x', 200), n FROM generate_series(1, 40000) AS n")
     await canary.fly(platform.settings, dsn, platform.running.epochs["platform"])
-    await table_copies.start(platform.settings, tables=["public.many"], wedding=None)
+    await table_copies.start(platform.settings, tables=[NAME], wedding=None)
     await _copied(platform, lambda copy: copy["percent"] > 0)
-    await execute(dsn, "ALTER TABLE many ADD COLUMN c int DEFAULT 7, ALTER COLUMN b TYPE text USING 'b' || b")
-    await execute(dsn, "UPDATE many SET a = 'changed', c = id WHERE id % 100 = 0")
-    await execute(dsn, "ALTER TABLE many RENAME COLUMN a TO d")
+    await execute(dsn, f"ALTER TABLE {MANY} ADD COLUMN c int DEFAULT 7, ALTER COLUMN b TYPE text USING 'b' || b")
+    await execute(dsn, f"UPDATE {MANY} SET a = 'changed', c = id WHERE id % 100 = 0")
+    await execute(dsn, f"ALTER TABLE {MANY} RENAME COLUMN a TO d")
     at_change = await _copied(platform, lambda _: True)
     await _copied(platform, lambda copy: copy["state"] == "done")
     at = bootstrap.now()
@@ -115,7 +120,7 @@ async def test_a_change_of_the_schema_amid_a_copy_costs_nothing(platform: Platfo
 
     assert moments, "the steps came first"
     assert at_change["percent"] < 100
-    assert (await _restored(platform, at))["public.many"] == (await _rows(dsn))["public.many"]
+    assert (await _restored(platform, at))[NAME] == (await _rows(dsn))[NAME]
 
 
 async def _copied(platform: Platform, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -124,7 +129,7 @@ async def _copied(platform: Platform, wanted: Callable[[dict[str, Any]], bool]) 
         while True:
             copies = await table_copies.status(platform.settings)
             for copy in copies:
-                if [table["table"] for table in copy["tables"]] == ["public.many"] and wanted(copy):
+                if [table["table"] for table in copy["tables"]] == [NAME] and wanted(copy):
                     return copy
             await asyncio.sleep(0.05)
 

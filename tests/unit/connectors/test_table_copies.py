@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+import orjson
+import pytest
+
 from connectors.table_copies import (
     EXECUTE,
     PAUSE,
@@ -10,6 +15,7 @@ from connectors.table_copies import (
     CopyNotice,
     CopyState,
     Signal,
+    asked_tables,
     asked_us,
     epoch_copy,
     execute_data,
@@ -76,3 +82,16 @@ def test_names_say_what_a_copy_means_and_when_it_was_asked() -> None:
     assert not is_partial(epoch_copy(7))
     assert is_partial(signal_name("part-", 12))
     assert [asked_us(name) for name in ("copy-e7", "part-12", "somebody-else")] == [7_000_000, 12, 0]
+
+
+@pytest.mark.parametrize(
+    "name", ["public.guests", 'My Schema."Order"', "public.with.dot", 'public.quo"ted', "public.sp ace"]
+)
+def test_a_table_may_have_any_name(name: str) -> None:
+    """What is asked is quoted for Debezium, which skips what it cannot parse, and read back as it was."""
+    data = execute_data([name], {name: "id = 1"})
+    (asked,), (condition,) = (orjson.loads(data)[each] for each in ("data-collections", "additional-conditions"))
+
+    assert asked_tables(Signal(name="part-1", type=EXECUTE, data=data)) == (name,)
+    assert re.fullmatch(condition["data-collection"], asked)
+    assert (asked[0], asked[-1]) == ('"', '"')
