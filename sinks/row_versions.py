@@ -7,6 +7,9 @@ of times; of each only the newest version is kept, so that memory follows what i
 A row read by a table's copy stands later in the log than what it was read from, so within an epoch any change
 of that row in the log outranks it, and a TRUNCATE ends all copied rows, also those that come after it: what
 lives behind it was inserted behind it, and is in the log by itself.
+
+Rows without a key are told apart by nothing: as long as a table has none all its changes are kept, and at the
+end it is counted, in the log's order, how many equal ones there are.
 """
 
 from __future__ import annotations
@@ -68,8 +71,21 @@ class _End(NamedTuple):
         return _End(max(self.changed, other.changed), max(self.copied, other.copied))
 
 
+class _Keyless(NamedTuple):
+    """One change of a table without a key: each image with the shape it has there."""
+
+    segment: int
+    is_copied: bool
+    before: tuple[Image, TableShape | None] | None
+    after: tuple[Image, TableShape | None] | None
+
+
 _Slot = tuple[bytes, bool]
 """A row's key, and whether a copy read it: both are kept, since which one counts depends on what ended the table."""
+
+
+_Place = tuple[Identity, int, bytes, "TableShape | None"]
+"""A row's table, the segment between two changes of the table's key, the row's key in it, and its image's shape."""
 
 
 class RowVersions:
@@ -81,6 +97,7 @@ class RowVersions:
             lambda: collections.defaultdict(dict)
         )
         self._ends: dict[Identity, _End] = {}
+        self._keyless: dict[Identity, dict[Order, _Keyless]] = collections.defaultdict(dict)
 
     def take(
         self, order: Order, table: str, before: Image | None, after: Image | None, *, is_copied: bool = False
@@ -92,12 +109,23 @@ class RowVersions:
         """
         wanted = None if after is None else self._place(order, table, after)
         gone = None if before is None else self._place(order, table, before)
+        named = wanted or gone
+        if named is not None and self._is_keyless(table, named):
+            self._keyless[named[0]][order] = _Keyless(
+                named[1],
+                is_copied,
+                None if gone is None or before is None else (before, gone[3]),
+                None if wanted is None or after is None else (after, wanted[3]),
+            )
+            if not isinstance(named[0], str):
+                self._rows.setdefault(named[0], collections.defaultdict(dict))
+                return
         if gone is not None and (wanted is None or wanted[:3] != gone[:3]):
             self._put(gone, _Version(order, None, None))
         if wanted is not None:
             self._put(wanted, _Version(order, after, wanted[3], is_copied))
 
-    def _put(self, place: tuple[Identity, int, bytes, TableShape | None], version: _Version) -> None:
+    def _put(self, place: _Place, version: _Version) -> None:
         identity, segment, key, _ = place
         rows, slot = self._rows[identity][segment], (key, version.is_copied)
         held = rows.get(slot)
@@ -119,8 +147,10 @@ class RowVersions:
     def alive(self, begins: Mapping[Identity, Order]) -> dict[str, dict[bytes, Image]]:
         """Return table → key → image, in the names of the schema now; `begins` ends what is older than it says."""
         self._settle()
+        rewritten: dict[Identity, _End] = {}
         for order, oid, follow in self._history.rewritten():
-            self._end(oid, _End(order, _end_of(order) if follow else order))
+            end = _End(order, _end_of(order) if follow else order)
+            rewritten[oid] = rewritten.get(oid, _End()).later(end)
         last = self._history.last()
         tables = last[1].tables if last is not None else {}
         found: dict[str, dict[bytes, Image]] = {}
@@ -131,7 +161,7 @@ class RowVersions:
                 # Without a rule nobody knows its key: such rows are told of (`unknown`), never guessed.
                 found[identity] = {} if self._mapping.rule(identity) is None else self._plain(identity, end)
             elif (shape := tables.get(identity)) is not None and not shape.is_root:
-                found[shape.name] = self._converted(shape, end)
+                found[shape.name] = self._converted(shape, end, rewritten.get(identity, _End()))
         return {name: rows for name, rows in found.items() if rows}
 
     def unknown(self) -> dict[str, int]:
@@ -140,8 +170,20 @@ class RowVersions:
         names = [each for each in self._rows if isinstance(each, str) and self._mapping.rule(each) is None]
         return {name: sum(map(len, self._rows[name].values())) for name in names}
 
-    def _place(self, order: Order, table: str, image: Image) -> tuple[Identity, int, bytes, TableShape | None]:
-        """Return the table, the segment between two changes of its key, the row's key in it, and the image's shape."""
+    def _is_keyless(self, table: str, place: _Place) -> bool:
+        """Return whether nothing tells a table's rows apart at a place, as far as is known by now."""
+        identity, segment, _, shape = place
+        if shape is None or isinstance(identity, str):
+            return self._mapping.rule(table) is None
+        keys = self._history.keys(identity)
+        return self._has_no_key(shape, keys[segment][1] if keys else ())
+
+    def _has_no_key(self, shape: TableShape, numbers: tuple[int, ...]) -> bool:
+        rule = self._mapping.rule(shape.name)
+        return not numbers and (rule is None or not shape.numbers(rule.key))
+
+    def _place(self, order: Order, table: str, image: Image) -> _Place:
+        """Return where a row belongs at a place of the log."""
         shape = self._history.table(table, order)
         if shape is None:
             rule = self._mapping.rule(table)
@@ -174,6 +216,9 @@ class RowVersions:
         """Give rows that came before any message of their table to the table it proved to be."""
         for name in [each for each in self._rows if isinstance(each, str)]:
             versions = self._rows.pop(name)
+            for order, change in self._keyless.pop(name, {}).items():
+                images = change.before and change.before[0], change.after and change.after[0]
+                self.take(order, name, *images, is_copied=change.is_copied)
             for slot, version in [pair for some in versions.values() for pair in some.items()]:
                 shape = self._history.table(name, version.order)
                 if shape is None:
@@ -188,16 +233,47 @@ class RowVersions:
         rows = _newest({}, self._rows[name].get(-1, {}), end)
         return {key: each.image for key, each in rows.items() if each.image is not None}
 
-    def _converted(self, shape: TableShape, end: _End) -> dict[bytes, Image]:
+    def _converted(self, shape: TableShape, end: _End, rewritten: _End) -> dict[bytes, Image]:
         """Fold a table's segments: what lived in one is named by the next one's key, and goes on in it."""
         segments = self._rows[shape.oid]
         keys = self._history.keys(shape.oid) or [(START, ())]
         live: dict[bytes, _Version] = {}
-        for segment, (_, numbers) in enumerate(keys):
-            live = self._renamed(live.values(), numbers) if segment else live
-            live = _newest(live, segments.get(segment, {}), end)
         into = _Conversion(self._history, shape)
+        for segment, (_, numbers) in enumerate(keys):
+            if self._has_no_key(shape, numbers):
+                live = self._counted(live.values(), segment, into, end)
+                continue
+            live = self._renamed(live.values(), numbers) if segment else live
+            live = _newest(live, segments.get(segment, {}), end.later(rewritten))
         return {key: into.image(each) for key, each in live.items() if each.image is not None}
+
+    def _counted(self, live: Iterable[_Version], segment: int, into: _Conversion, end: _End) -> dict[bytes, _Version]:
+        """Return as many equal rows as there are, each under a key of its own."""
+        rows: dict[bytes, list[_Version]] = collections.defaultdict(list)
+        for version in live:
+            if version.image is not None:
+                rows[into.text(version)].append(version)
+        changes = self._keyless.get(into.shape.oid, {})
+        rewrites = [order for order, oid, _ in self._history.rewritten() if oid == into.shape.oid]
+        retold = 0
+        for order in sorted(each for each, change in changes.items() if change.segment == segment):
+            if order <= end.changed:
+                continue
+            while rewrites and rewrites[0] < order:
+                # Its rows are written once more directly behind it, each as an update of itself.
+                retold = sum(map(len, rows.values()))
+                rows.clear()
+                rewrites.pop(0)
+            _, is_copied, *images = changes[order]
+            before, after = ((each and (into.text(v := _Version(order, *each)), v)) for each in images)
+            if retold and before and after and before[0] == after[0]:
+                retold -= 1
+            elif before and (equal := rows.get(before[0])):
+                equal.pop()
+            # A copy that began under a key may have read what is known already.
+            if after and not (is_copied and rows.get(after[0])):
+                rows[after[0]].append(after[1])
+        return {b"%b %d" % (text, n): each for text, equal in rows.items() for n, each in enumerate(equal)}
 
     def _renamed(self, versions: Iterable[_Version], numbers: tuple[int, ...]) -> dict[bytes, _Version]:
         renamed: dict[bytes, _Version] = {}
@@ -249,7 +325,7 @@ class _Conversion:
     """From the shape an image was captured in to the shape its table has now."""
 
     def __init__(self, history: SchemaHistory, shape: TableShape) -> None:
-        self._history, self._shape = history, shape
+        self._history, self.shape = history, shape
         self._ways: dict[tuple[int, int], list[_Step]] = {}
 
     def image(self, version: _Version) -> Image:
@@ -268,19 +344,24 @@ class _Conversion:
                 converted[step.name] = _converted(version.image[step.earlier], step)
         return converted
 
+    def text(self, version: _Version) -> bytes:
+        """Return a whole row as Postgres' text of its present columns: equal for equal rows, whenever captured."""
+        present = self.image(version)
+        return orjson.dumps([_text(present.get(column.name), column) for column in self.shape.columns])
+
     def _way(self, was: TableShape, order: Order) -> list[_Step]:
         """Return the steps from a shape at a place; none where nothing has changed."""
         place = self._history.place(order)
         if (id(was), place) not in self._ways:
-            way = [self._step(column, was, order) for column in self._shape.columns if not column.is_generated]
-            is_same = was.columns == self._shape.columns and not any(step.labels for step in way)
+            way = [self._step(column, was, order) for column in self.shape.columns if not column.is_generated]
+            is_same = was.columns == self.shape.columns and not any(step.labels for step in way)
             self._ways[id(was), place] = [] if is_same else way
         return self._ways[id(was), place]
 
     def _step(self, column: ColumnShape, was: TableShape, order: Order) -> _Step:
         then = was.column(column.number)
         if then is None:
-            return _Step(column.name, None, self._history.born(self._shape.oid, column.number), {})
+            return _Step(column.name, None, self._history.born(self.shape.oid, column.number), {})
         is_same = (then.type, then.kind) == (column.type, column.kind)
         labels = self._history.renamed_labels(then.type.removesuffix("[]"), order) if then.kind == "e" else {}
         return _Step(column.name, then.name, None if is_same else then, labels, then.type.endswith("[]"))
@@ -296,6 +377,10 @@ def _converted(value: Any, step: _Step) -> Any:
     text = to_pg_text(value, column_type(step.told.type, kind=step.told.kind))
     assert text is not None, "only NULL has no text"
     return PgText(text)
+
+
+def _text(value: Any, column: ColumnShape) -> str | None:
+    return str(value) if isinstance(value, PgText) else to_pg_text(value, column_type(column.type, kind=column.kind))
 
 
 def _key_of(image: Image, names: tuple[str, ...], table: str) -> bytes:

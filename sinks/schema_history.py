@@ -85,12 +85,12 @@ class SchemaHistory:
         return None
 
     def keys(self, oid: int) -> list[tuple[Order, tuple[int, ...]]]:
-        """Return from which place on a table was told by which columns; a table without a key keeps its last."""
+        """Return from which place on a table's rows were told apart by which columns; by none without a key."""
         if oid not in self._keys:
             found: list[tuple[Order, tuple[int, ...]]] = []
             for place, order in enumerate(self._orders):
                 table = self._schema(place + 1).tables.get(oid)
-                if table is not None and table.key and (not found or found[-1][1] != table.key):
+                if table is not None and (not found or found[-1][1] != table.key):
                     found.append((order, table.key))
             self._keys[oid] = found
         return self._keys[oid]

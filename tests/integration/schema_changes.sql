@@ -101,3 +101,31 @@ UPDATE pairs SET a = '\x01';
 ALTER TABLE pairs RENAME a TO c;
 ALTER TABLE pairs RENAME b TO a;
 ALTER TABLE pairs RENAME c TO b;
+
+-- rows without a key
+CREATE TABLE tally (what text, n int);
+INSERT INTO tally SELECT 'same', 1 FROM generate_series(1, 4);
+INSERT INTO tally VALUES ('other', 2), (NULL, NULL), (NULL, NULL);
+DELETE FROM tally WHERE ctid = (SELECT min(ctid) FROM tally WHERE what = 'same');
+UPDATE tally SET n = 3 WHERE ctid = (SELECT min(ctid) FROM tally WHERE what = 'same');
+
+-- rows without a key, changed
+ALTER TABLE tally ADD COLUMN more numeric DEFAULT 1.50, ALTER COLUMN n TYPE text USING 'n' || n;
+INSERT INTO tally SELECT 'same', 'n1', 1.50 FROM generate_series(1, 2);
+DELETE FROM tally WHERE ctid = (SELECT max(ctid) FROM tally WHERE what = 'same' AND n = 'n1');
+ALTER TABLE tally RENAME COLUMN what TO why;
+DELETE FROM tally WHERE ctid = (SELECT min(ctid) FROM tally WHERE why IS NULL);
+
+-- a key taken away and given again
+ALTER TABLE copied DROP CONSTRAINT copied_pkey;
+INSERT INTO copied VALUES (9, 'nine'), (10, 'ten'), (10, 'ten'), (11, 'x'), (11, 'y');
+DELETE FROM copied WHERE ctid = (SELECT max(ctid) FROM copied WHERE id = 10);
+DELETE FROM copied WHERE other IN ('nine', 'y');
+ALTER TABLE copied ADD PRIMARY KEY (id);
+UPDATE copied SET other = 'after' WHERE id = 11;
+
+-- a table with a name that must be quoted
+CREATE SCHEMA "My Shop";
+CREATE TABLE "My Shop"."Or""der.x" ("the id" int PRIMARY KEY, "select" text, "dot.ted" int, "Üml ""äut" text);
+INSERT INTO "My Shop"."Or""der.x" SELECT n, 's' || n, n, E'new\nline' FROM generate_series(1, 5) n;
+UPDATE "My Shop"."Or""der.x" SET "select" = 'changed', "the id" = 7 WHERE "the id" = 3;

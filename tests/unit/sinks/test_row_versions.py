@@ -185,3 +185,65 @@ def test_a_table_rewritten_without_its_rows_is_what_a_later_copy_read() -> None:
 
     found = living(changed={5: {"id": 1, "name": "a"}}, copied={9: {"id": 1, "name": "A"}}, history=history)
     assert found == [{"id": 1, "name": "A"}]
+
+
+TALLY = a_table(8, "public.tally", a_column(1, "what", type="text"), key=())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_rows_without_a_key_are_as_many_as_they_were(seed: int) -> None:
+    """Each insert adds one and each delete takes one away; the same change told twice counts once."""
+    rows: list[tuple[int, str, Row | None, Row | None]] = [
+        *((position, "tally", None, {"what": "a"}) for position in (2, 3, 4)),
+        (3, "tally", None, {"what": "a"}),
+        (5, "tally", {"what": "a"}, None),
+        (6, "tally", {"what": "a"}, {"what": "b"}),
+        (7, "tally", {"what": "b"}, {"what": "b"}),
+    ]
+
+    found = alive({1: a_change(TALLY)}, rows, seed=seed)
+    assert found == {"public.tally": [{"what": "a"}, {"what": "b"}]}
+
+
+def test_rows_without_a_key_go_through_changes_of_their_columns() -> None:
+    """A row from before the change is the one that is deleted after it, in whatever words."""
+    wider = a_table(8, "public.score", a_column(1, "name", type="text"), a_column(2, "n", missing="7"), key=())
+    rows: list[tuple[int, str, Row | None, Row | None]] = [
+        *((position, "tally", None, {"what": "a"}) for position in (2, 3, 4)),
+        (11, "score", {"name": "a", "n": 7}, None),
+        (12, "score", {"name": "a", "n": 7}, {"name": "a", "n": 8}),
+    ]
+
+    (found,) = alive({1: a_change(TALLY), 10: a_change(wider)}, rows).values()
+    assert [(row["name"], str(row["n"])) for row in found] == [("a", "7"), ("a", "8")]
+
+
+def test_a_key_may_go_and_come_back() -> None:
+    """Rows with a key go on without it, and those that are left at the end have one again."""
+    plain, keyed = a_table(8, "public.tally", key=()), a_table(8, "public.tally")
+    rows: list[tuple[int, str, Row | None, Row | None]] = [
+        *((2 + n, "tally", None, {"id": n}) for n in range(3)),
+        (11, "tally", None, {"id": 1}),
+        (12, "tally", {"id": 1}, None),
+        (13, "tally", {"id": 0}, {"id": 5}),
+        (21, "tally", {"id": 5}, {"id": 6}),
+    ]
+
+    messages = {1: a_change(keyed), 10: a_change(plain), 20: a_change(keyed)}
+    assert alive(messages, rows) == {"public.tally": [{"id": 1}, {"id": 2}, {"id": 6}]}
+    assert alive({1: messages[1], 10: messages[10]}, rows[:-1]) == {"public.tally": [{"id": 1}, {"id": 2}, {"id": 5}]}
+
+
+def test_rows_without_a_key_are_told_once_more_when_their_table_is_rewritten() -> None:
+    """Each as an update of itself, which else would mean nothing; one that comes later does."""
+    typed = a_table(8, "public.tally", a_column(1, "what", type="integer"), key=())
+    rows: list[tuple[int, str, Row | None, Row | None]] = [
+        *((position, "tally", None, {"what": "1"}) for position in (2, 3, 4)),
+        (5, "tally", {"what": "1"}, None),
+        *((position, "tally", {"what": 10}, {"what": 10}) for position in (11, 12)),
+        (13, "tally", {"what": 10}, {"what": 10}),
+        (14, "tally", None, {"what": 20}),
+    ]
+
+    messages = {1: a_change(TALLY), 10: a_change(typed, rewritten=[[8, True]])}
+    assert alive(messages, rows) == {"public.tally": [{"what": 10}, {"what": 10}, {"what": 20}]}
