@@ -171,8 +171,14 @@ def _tables(facts: SourceFacts, mapping: TableMapping) -> Iterator[Check]:
         (
             "keys",
             [t.name for t in plain if not t.has_key and t.name not in mapping.tables and t.persistence == "p"],
-            "without a primary key, and none declared: their rows cannot be told apart",
+            "without a primary key, and none declared: no copy can read them in pieces",
             lambda name: f"ALTER TABLE {name} ADD PRIMARY KEY (…);  -- or declare `key` under [mapping.tables]",
+        ),
+        (
+            "names",
+            [t.name for t in plain if '"' in t.name],
+            "with a double quote in their name: Debezium stops at their first row",
+            lambda name: f"ALTER TABLE {name} RENAME TO …;",
         ),
         (
             "unlogged",

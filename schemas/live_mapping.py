@@ -190,7 +190,7 @@ class LiveMapping:
 
 
 def _key(table: TableShape) -> tuple[str, ...]:
-    """Return the key, or for a table without one all its columns: equal rows are then one row."""
+    """Return the key, or for a table without one all its columns."""
     return table.names(table.key) or tuple(column.name for column in table.columns if not column.is_generated)
 
 

@@ -126,6 +126,6 @@ UPDATE copied SET other = 'after' WHERE id = 11;
 
 -- a table with a name that must be quoted
 CREATE SCHEMA "My Shop";
-CREATE TABLE "My Shop"."Or""der.x" ("the id" int PRIMARY KEY, "select" text, "dot.ted" int, "Üml ""äut" text);
-INSERT INTO "My Shop"."Or""der.x" SELECT n, 's' || n, n, E'new\nline' FROM generate_series(1, 5) n;
-UPDATE "My Shop"."Or""der.x" SET "select" = 'changed', "the id" = 7 WHERE "the id" = 3;
+CREATE TABLE "My Shop"."Order.x" ("the id" int PRIMARY KEY, "select" text, "dot.ted" int, "Üml ""äut" text);
+INSERT INTO "My Shop"."Order.x" SELECT n, 's' || n, n, E'new\nline' FROM generate_series(1, 5) n;
+UPDATE "My Shop"."Order.x" SET "select" = 'changed', "the id" = 7 WHERE "the id" = 3;

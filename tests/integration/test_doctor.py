@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.asyncio]
 
 HARM = {
     "keys": "CREATE TABLE keyless (a int)",
+    "names": 'CREATE TABLE "the ""list""" (id int PRIMARY KEY)',
     "unlogged": "CREATE UNLOGGED TABLE cache (id int PRIMARY KEY)",
     "large_objects": "SELECT lo_create(0)",
 }

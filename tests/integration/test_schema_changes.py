@@ -39,8 +39,8 @@ STEPS = {
     for name, _, statements in (paragraph.partition("\n") for paragraph in SCRIPT.split("\n\n")[1:])
 }
 
-NAME = 'My Schema.many "things"'
-MANY = '"My Schema"."many ""things"""'
+NAME = "My Schema.many things"
+MANY = '"My Schema"."many things"'
 """A name that must be quoted everywhere."""
 
 

@@ -81,6 +81,7 @@ FAILING = {
     "replica_identity": a_source(watched=TableFacts(not_full=("public.guests",))),
     "slot": a_source(slot=dataclasses.replace(GOOD_SLOT, wal_status="lost", restart_lsn=None)),
     "keys": a_source(tables=(*a_source().tables, a_table("public.log", has_key=False))),
+    "names": a_source(tables=(*a_source().tables, a_table('public.the "list"'))),
     "unlogged": a_source(tables=(*a_source().tables, a_table("public.cache", persistence="u"))),
     "foreign_tables": a_source(tables=(*a_source().tables, a_table("public.far", kind="f"))),
     "large_objects": a_source(large_objects=3),
