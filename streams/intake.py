@@ -156,7 +156,7 @@ class Intake(Service):  # type: ignore[misc]
             commit_after = 0.0
             while not self._stop_polling.is_set():
                 self._pause_full(consumer)
-                self._hand_over(_next_messages(consumer, self._batch_max))
+                self._hand_over(_next_messages(consumer, self._batch_max, lambda: self._generation))
                 if self._owned and time.monotonic() > commit_after:
                     commit_after = time.monotonic() + _COMMIT_EVERY_SECONDS
                     self._mirror_watermarks(consumer)
@@ -238,18 +238,24 @@ class Intake(Service):  # type: ignore[misc]
             consumer.commit(offsets=offsets, asynchronous=True)
 
 
-def _next_messages(consumer: Any, count_max: int = BATCH_RECORDS_MAX) -> list[Any]:
+def _next_messages(
+    consumer: Any, count_max: int = BATCH_RECORDS_MAX, generation: Callable[[], int] = lambda: 0
+) -> list[Any]:
     """Return what is there, waiting only for the first: `consume` alone would wait for the batch to fill.
 
-    What follows within a moment comes along: a batch costs as much as its records.
+    What follows within a moment comes along: a batch costs as much as its records. A rebalance in between begins
+    anew: the records from before it would count as read behind it, and those between would be missed.
     """
     first = consumer.poll(_POLL_SECONDS)
     if first is None:
         return []
+    begun = generation()
     messages, size = [first], len(first)
     while len(messages) < count_max and size < _BATCH_BYTES_MAX:
         wanted = min(BATCH_RECORDS_MAX, count_max - len(messages))
         more = consumer.consume(wanted, _LINGER_SECONDS)
+        if generation() != begun:
+            messages, begun = [], generation()
         messages += more
         if len(more) < wanted:
             break

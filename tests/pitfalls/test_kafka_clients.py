@@ -152,6 +152,24 @@ def test_a_batch_of_large_records_has_fewer() -> None:
     assert len(_next_messages(OneByOne(size=100_000), 4_000)) == 1 + BATCH_RECORDS_MAX
 
 
+class Rebalanced(OneByOne):
+    """A consumer whose group hands its partitions out anew while it gathers a batch."""
+
+    generation = 1
+
+    def consume(self, count: int, _seconds: float) -> list[str]:
+        """Return what the next generation reads."""
+        self.generation = 2
+        return ["new"] * min(count, 3)
+
+
+def test_a_batch_never_spans_a_rebalance() -> None:
+    """What was read before it would count as read behind it, and what lies between would be missed."""
+    consumer = Rebalanced()
+
+    assert _next_messages(consumer, generation=lambda: consumer.generation) == ["new"] * 3
+
+
 async def test_what_is_only_passed_on_is_never_serialized_again() -> None:
     """Byte for byte, whitespace and order of keys included: who decodes and encodes alters."""
     odd = a_row("public.guests", after={"id": 1, "wedding_id": "w1"}).replace(b'"op":', b'  "op" :\t')
