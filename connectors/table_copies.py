@@ -28,6 +28,7 @@ PAUSE: Final = "pause-snapshot"
 RESUME: Final = "resume-snapshot"
 STOP: Final = "stop-snapshot"
 _SUCCEEDED: Final = frozenset({"SUCCEEDED", "EMPTY"})
+_UNREADABLE: Final = re.compile(r'[\s"]')
 _NEVER: Final = "NO_PRIMARY_KEY"
 
 
@@ -46,29 +47,28 @@ def execute_data(
 ) -> str:
     """Return the data of a signal that has tables copied; `conditions` are SQL by table, and choose rows.
 
-    They are copied one after the other, in the order of their names or, `is_ordered`, as they are given.
+    A table that is not copiable is left out. They are copied one after the other, in the order of their names or,
+    `is_ordered`, as they are given.
     """
-    ordered = list(tables) if is_ordered else sorted(tables)
-    data: dict[str, Any] = {"type": "incremental", "data-collections": [_quoted(table) for table in ordered]}
+    ordered = [table for table in (tables if is_ordered else sorted(tables)) if is_copiable(table)]
+    data: dict[str, Any] = {"type": "incremental", "data-collections": ordered}
     if conditions:
-        # Debezium reads this name as a regular expression, and holds it against the one above as it is written.
+        # Debezium reads this name as a regular expression.
         data["additional-conditions"] = [
-            {"data-collection": re.escape(_quoted(table)), "filter": condition}
-            for table, condition in sorted(conditions.items())
+            {"data-collection": re.escape(table), "filter": conditions[table]}
+            for table in sorted(conditions)
+            if is_copiable(table)
         ]
     return orjson.dumps(data).decode()
 
 
-def _quoted(table: str) -> str:
-    """Return a table's name as an SQL identifier: Debezium skips one with a space, and copies nothing of it."""
-    return ".".join(f'"{part.replace(chr(34), chr(34) * 2)}"' for part in table.split(".", 1))
+def is_copiable(table: str) -> bool:
+    """Return whether Debezium can copy a table of this name.
 
-
-def _unquoted(name: str) -> str:
-    """Return the name again; one that was never quoted (by an operator's own signal) stays as it is."""
-    if not name.startswith('"') or not name.endswith('"'):
-        return name
-    return ".".join(part.replace('""', '"') for part in name[1:-1].split('"."', 1))
+    With a space or a double quote in it the name cannot be read back from the connector's offsets: amid the
+    copy the task would die, and never start again.
+    """
+    return not _UNREADABLE.search(table)
 
 
 def signal_name(what: str, now_us: int) -> str:
@@ -161,7 +161,7 @@ def _share(table: TableProgress) -> float:
 def asked_tables(signal: Signal) -> tuple[str, ...]:
     """Return the tables a signal names; nothing for one that cannot be read."""
     try:
-        return tuple(_unquoted(str(each)) for each in orjson.loads(signal.data)["data-collections"])
+        return tuple(str(each) for each in orjson.loads(signal.data)["data-collections"])
     except (ValueError, KeyError, TypeError):
         return ()
 

@@ -30,6 +30,7 @@ from connectors.table_copies import (
     STEERING_DATA,
     WHOLE,
     execute_data,
+    is_copiable,
     is_pause_wanted,
     progress_of,
     signal_name,
@@ -167,7 +168,7 @@ class Guard:
             self._partition_hole = await asyncio.to_thread(epochs.partition_hole, self._settings, epoch)
         seen.signals = await source_facts.signals(database, epoch)
         copies = seen.copies(epoch)
-        seen.keyed = await source_facts.keyed_tables(database)
+        seen.keyed = [each for each in await source_facts.keyed_tables(database) if is_copiable(each)]
         seen.alarms += guard_rules.copy_alarms(copies, seen.keyed)
         done = moved_rows.done_up_to(copies)
         done = max(done, self._no_followers[1]) if self._no_followers[0] == epoch else done

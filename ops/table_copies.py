@@ -20,6 +20,7 @@ from connectors.table_copies import (
     WHOLE,
     CopyState,
     execute_data,
+    is_copiable,
     progress_of,
     signal_name,
 )
@@ -129,6 +130,11 @@ def _chosen(mapping: TableMapping, tables: Sequence[str], wedding: str | None) -
     if unknown:
         raise ConfigError(
             f"capture knows no table {', '.join(unknown)}", hint="names are schema.table; a new one takes a second"
+        )
+    if odd := sorted(name for name in tables if not is_copiable(name)):
+        raise ConfigError(
+            f"Debezium cannot copy a table with a space or a double quote in its name: {', '.join(odd)}",
+            hint="ALTER TABLE … RENAME TO …; what changes in it is captured all the same",
         )
     own = [name for name, rule in mapping.tables.items() if wedding is None or not rule.is_platform]
     chosen = [name for name in own if not tables or name in tables]

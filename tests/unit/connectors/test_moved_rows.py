@@ -58,9 +58,9 @@ def test_few_moves_are_read_by_condition_parents_first() -> None:
     data = orjson.loads(asked[1])
     conditions = {each["data-collection"]: each["filter"] for each in data["additional-conditions"]}
 
-    assert (asked[0], data["data-collections"]) == ("part-moved6-9", ['"public"."meals"', '"public"."notes"'])
-    assert conditions['"public"\\."meals"'] == """("meals"."guest_id" = '7' OR "meals"."guest_id" = 'it''s')"""
-    assert conditions['"public"\\."notes"'] == (
+    assert (asked[0], data["data-collections"]) == ("part-moved6-9", ["public.meals", "public.notes"])
+    assert conditions["public\\.meals"] == """("meals"."guest_id" = '7' OR "meals"."guest_id" = 'it''s')"""
+    assert conditions["public\\.notes"] == (
         '(EXISTS (SELECT FROM "public"."meals" AS "notesp" WHERE "notesp"."id" = "notes"."meal_id"'
         """ AND ("notesp"."guest_id" = '7' OR "notesp"."guest_id" = 'it''s')))"""
     )
@@ -73,7 +73,7 @@ def test_very_many_moves_are_one_copy_of_whole_tables() -> None:
     assert asked is not None
     assert orjson.loads(asked[1]) == {
         "type": "incremental",
-        "data-collections": ['"public"."meals"', '"public"."notes"'],
+        "data-collections": ["public.meals", "public.notes"],
     }
 
 
