@@ -178,7 +178,7 @@ def _tables(facts: SourceFacts, mapping: TableMapping) -> Iterator[Check]:
         (
             "names",
             [t.name for t in plain if not is_copiable(t.name)],
-            "with a space or a double quote in their name: Debezium cannot copy them, and stops at some",
+            "with a space, a dot or a double quote in their name: Debezium cannot copy them, and stops at some",
             lambda name: f"ALTER TABLE {name} RENAME TO …;",
         ),
         (

@@ -133,7 +133,7 @@ def _chosen(mapping: TableMapping, tables: Sequence[str], wedding: str | None) -
         )
     if odd := sorted(name for name in tables if not is_copiable(name)):
         raise ConfigError(
-            f"Debezium cannot copy a table with a space or a double quote in its name: {', '.join(odd)}",
+            f"Debezium cannot copy a table with a space, a dot or a double quote in its name: {', '.join(odd)}",
             hint="ALTER TABLE … RENAME TO …; what changes in it is captured all the same",
         )
     own = [name for name, rule in mapping.tables.items() if wedding is None or not rule.is_platform]

@@ -39,8 +39,8 @@ STEPS = {
     for name, _, statements in (paragraph.partition("\n") for paragraph in SCRIPT.split("\n\n")[1:])
 }
 
-NAME = "public.Many.Things"
-MANY = 'public."Many.Things"'
+NAME = "public.ManyThings"
+MANY = 'public."ManyThings"'
 """A name that must be quoted everywhere."""
 
 

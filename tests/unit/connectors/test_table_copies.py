@@ -84,7 +84,7 @@ def test_names_say_what_a_copy_means_and_when_it_was_asked() -> None:
     assert [asked_us(name) for name in ("copy-e7", "part-12", "somebody-else")] == [7_000_000, 12, 0]
 
 
-@pytest.mark.parametrize("name", ["public.guests", "Shop.Order", "public.with.dot", "public.$dollar*", "public.Gäste"])
+@pytest.mark.parametrize("name", ["public.guests", "Shop.Order", "public.$dollar*", "public.Gäste"])
 def test_a_table_may_have_almost_any_name(name: str) -> None:
     """Its condition is a regular expression that means this name and no other."""
     data = execute_data([name], {name: "id = 1"})
@@ -95,7 +95,9 @@ def test_a_table_may_have_almost_any_name(name: str) -> None:
     assert not re.fullmatch(condition["data-collection"], name.replace(".", "x"))
 
 
-@pytest.mark.parametrize("name", ["My Shop.orders", "public.sp ace", 'public.quo"ted', "public.new\nline"])
+@pytest.mark.parametrize(
+    "name", ["My Shop.orders", "public.sp ace", "public.with.dot", 'public.quo"ted', "public.new\nline"]
+)
 def test_a_name_that_would_end_capture_is_never_asked_for(name: str) -> None:
     """Debezium could not read it back from its offsets when it starts again."""
     assert asked_tables(Signal(name="copy-1", type=EXECUTE, data=execute_data(["public.a", name]))) == ("public.a",)
