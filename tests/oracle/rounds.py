@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sinks.restore_plan import State
 
 WITHIN_SECONDS = 120
+_ERRORS, _TRACE = 4, 40
 _FLUSHED = "SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn >= %s"
 
 
@@ -149,6 +150,7 @@ async def a_proof(*, partitions: int = 4) -> AsyncIterator[Proof]:
         async with a_second_postgres(stack, dsn) as second, a_target_server(stack) as targets:
             yield Proof(settings=settings, config=config, dsn=dsn, mapping=rules, second=second, targets=targets)
     except BaseException:
+        print(f"--- errors of connect\n{_errors(stack.logs_dir / 'connect.log')}")
         for name in ("router", "sink", "connect", "supervisor"):
             print(f"--- {name}\n{log_tail(stack.logs_dir / f'{name}.log', lines=30)}")
         raise
@@ -156,3 +158,10 @@ async def a_proof(*, partitions: int = 4) -> AsyncIterator[Proof]:
         await control.down(stack)
         assert processes_of(folder) == []
         shutil.rmtree(folder)
+
+
+def _errors(log_file: Path) -> str:
+    """Return what an engine of Java called an error, each with the first lines of its trace."""
+    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    found = [number for number, line in enumerate(lines) if " ERROR " in line][-_ERRORS:]
+    return "\n".join(line[:400] for number in found for line in lines[number : number + _TRACE])
