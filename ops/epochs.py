@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import sqlalchemy as sa
 import structlog
-from psycopg import errors
 
 from connectors.connect import ConnectClient
 from connectors.connector_config import PLATFORM_SOURCE, SLOT, connector_config, connector_name
 from connectors.ledger import Gap
 from connectors.table_copies import epoch_copy
-from ops import bootstrap, bringup, hidden_columns, onboarding, source_facts
+from ops import bootstrap, bringup, hidden_columns, onboarding, slots, source_facts
 from ops.guard_rules import epoch_reason
 from ops.stack.state import replace_file
 from ops.stack.topics import TopicPlan, ensure_topics
@@ -49,8 +48,6 @@ log = structlog.get_logger(__name__)
 
 _LOCK_TRIES: Final = 900
 _POLL_SECONDS: Final = 0.1
-_SLOT_TIMEOUT: Final = "SET statement_timeout = '60s'"
-_MAKE_SLOT: Final = "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')"
 _BEGUN: Final = "SELECT 1 FROM wedsync.debezium_signal WHERE id = %s"
 
 
@@ -88,13 +85,15 @@ async def establish(settings: Settings, where: Where, epoch: int) -> int:
             if reason is not None:
                 _refuse_unasked(settings, reason)
                 intent = _intend(settings, epoch, reason, loses=True)
-        if intent is None and not await _has_begun(where, epoch):
+        has_begun = await _has_begun(where, epoch)
+        if intent is None and not has_begun:
             view = observe_router(_router_file(settings), PLATFORM_SOURCE)
             if view.last_whole(epoch)[0] or _last_protected(settings, epoch)[0]:
                 reason = "Kafka no longer had the log of the epoch before"
                 intent = _write_intent(settings, Intent(epoch=epoch, reason=reason, loses=True))
         if intent is None:
-            await _take_others_away(where, epoch)
+            if not await _take_others_away(where, epoch) and not await _renew_slot(where) and not has_begun:
+                await slots.settle(where.dsn, SLOT)
             await bringup.register(settings, where.connect_url, where.dsn, epoch)
             return epoch
         return await _complete(settings, where, intent)
@@ -242,17 +241,7 @@ async def _renew_slot(where: Where) -> bool:
         if (await source_facts.slot_facts(connection)).is_usable:
             return False
     await onboarding.drop_slot(where.dsn)
-    async with await _connected(where) as connection:
-        await connection.execute(_SLOT_TIMEOUT)
-        try:
-            await connection.execute(_MAKE_SLOT, (SLOT,))
-        except errors.DuplicateObject:
-            return True
-        except errors.QueryCanceled as error:
-            raise TransientError(
-                "the replication slot could not be made within a minute",
-                hint="a long transaction is open: end it; whoever comes next tries again",
-            ) from error
+    await slots.make(where.dsn, SLOT)
     return True
 
 
