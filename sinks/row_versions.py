@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 START: Final = Order(-1, -1)
 _LAST: Final = 1 << 63
+_FOR_EVER: Final = Order(_LAST, _LAST)
 
 Identity = int | str
 """A table's oid; where no message ever told of it, its name."""
@@ -147,10 +148,6 @@ class RowVersions:
     def alive(self, begins: Mapping[Identity, Order]) -> dict[str, dict[bytes, Image]]:
         """Return table → key → image, in the names of the schema now; `begins` ends what is older than it says."""
         self._settle()
-        rewritten: dict[Identity, _End] = {}
-        for order, oid, follow in self._history.rewritten():
-            end = _End(order, _end_of(order) if follow else order)
-            rewritten[oid] = rewritten.get(oid, _End()).later(end)
         last = self._history.last()
         tables = last[1].tables if last is not None else {}
         found: dict[str, dict[bytes, Image]] = {}
@@ -161,7 +158,7 @@ class RowVersions:
                 # Without a rule nobody knows its key: such rows are told of (`unknown`), never guessed.
                 found[identity] = {} if self._mapping.rule(identity) is None else self._plain(identity, end)
             elif (shape := tables.get(identity)) is not None and not shape.is_root:
-                found[shape.name] = self._converted(shape, end, rewritten.get(identity, _End()))
+                found[shape.name] = self._converted(shape, end)
         return {name: rows for name, rows in found.items() if rows}
 
     def unknown(self) -> dict[str, int]:
@@ -233,28 +230,35 @@ class RowVersions:
         rows = _newest({}, self._rows[name].get(-1, {}), end)
         return {key: each.image for key, each in rows.items() if each.image is not None}
 
-    def _converted(self, shape: TableShape, end: _End, rewritten: _End) -> dict[bytes, Image]:
+    def _converted(self, shape: TableShape, end: _End) -> dict[bytes, Image]:
         """Fold a table's segments: what lived in one is named by the next one's key, and goes on in it."""
         segments = self._rows[shape.oid]
         keys = self._history.keys(shape.oid) or [(START, ())]
         live: dict[bytes, _Version] = {}
         into = _Conversion(self._history, shape)
-        for segment, (_, numbers) in enumerate(keys):
+        rewrites = [(order, follow) for order, oid, follow in self._history.rewritten() if oid == shape.oid]
+        for segment, (begin, numbers) in enumerate(keys):
+            until = keys[segment + 1][0] if segment + 1 < len(keys) else _FOR_EVER
             if self._has_no_key(shape, numbers):
-                live = self._counted(live.values(), segment, into, end)
+                within = [order for order, _ in rewrites if begin <= order < until]
+                live = self._counted(live.values(), segment, into, end, within)
                 continue
+            for order, follow in rewrites:
+                if order < until:
+                    end = end.later(_End(order, _end_of(order) if follow else order))
             live = self._renamed(live.values(), numbers) if segment else live
-            live = _newest(live, segments.get(segment, {}), end.later(rewritten))
+            live = _newest(live, segments.get(segment, {}), end)
         return {key: into.image(each) for key, each in live.items() if each.image is not None}
 
-    def _counted(self, live: Iterable[_Version], segment: int, into: _Conversion, end: _End) -> dict[bytes, _Version]:
-        """Return as many equal rows as there are, each under a key of its own."""
+    def _counted(
+        self, live: Iterable[_Version], segment: int, into: _Conversion, end: _End, rewrites: list[Order]
+    ) -> dict[bytes, _Version]:
+        """Return as many equal rows as there are, each under a key of its own; `rewrites` are those of the segment."""
         rows: dict[bytes, list[_Version]] = collections.defaultdict(list)
         for version in live:
             if version.image is not None:
                 rows[into.text(version)].append(version)
         changes = self._keyless.get(into.shape.oid, {})
-        rewrites = [order for order, oid, _ in self._history.rewritten() if oid == into.shape.oid]
         retold = 0
         for order in sorted(each for each, change in changes.items() if change.segment == segment):
             if order <= end.changed:

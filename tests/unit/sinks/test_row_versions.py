@@ -247,3 +247,22 @@ def test_rows_without_a_key_are_told_once_more_when_their_table_is_rewritten() -
 
     messages = {1: a_change(TALLY), 10: a_change(typed, rewritten=[[8, True]])}
     assert alive(messages, rows) == {"public.tally": [{"what": 10}, {"what": 10}, {"what": 20}]}
+
+
+def test_a_rewrite_from_before_a_key_went_says_nothing_of_the_rows_behind_it() -> None:
+    """And one from behind it nothing of those before."""
+    keyed, plain = a_table(8, "public.tally"), a_table(8, "public.tally", key=())
+    rows: list[tuple[int, str, Row | None, Row | None]] = [
+        (2, "tally", None, {"id": 1}),
+        (6, "tally", {"id": 1}, {"id": 1}),
+        (11, "tally", None, {"id": 1}),
+        (12, "tally", None, {"id": 2}),
+    ]
+    retold: list[tuple[int, str, Row | None, Row | None]] = [
+        (at, "tally", {"id": number}, {"id": number}) for at, number in ((21, 1), (22, 1), (23, 2))
+    ]
+    messages = {1: a_change(keyed), 5: a_change(keyed, rewritten=[[8, True]]), 10: a_change(plain)}
+    found = {"public.tally": [{"id": 1}, {"id": 1}, {"id": 2}]}
+
+    assert alive(messages, list(rows)) == found
+    assert alive({**messages, 20: a_change(plain, rewritten=[[8, True]])}, rows + retold) == found
