@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from connectors.moved_rows import AT_ONCE_MAX, copy_name, followers, parent_of, pointed_at
-from connectors.table_copies import execute_data
+from connectors.table_copies import execute_data, is_copiable
 from sinks.wedding_rows import identifier
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ def next_copy(mapping: TableMapping, owed: Moves, now_us: int) -> tuple[str, str
     Few moves are read by condition; of very many every table that follows one of theirs is read whole.
     """
     parents = [parent_of(name) for _, name in owed.first]
-    rules = followers(mapping, {table for table, _ in parents})
-    if owed.owed > AT_ONCE_MAX:
-        # The tables of those that were not listed are not known: whatever follows another row is read.
-        rules = followers(mapping, mapping.tables)
+    # The tables of those that are not listed are not known: then whatever follows another row is read.
+    tables = mapping.tables if owed.owed > AT_ONCE_MAX else {table for table, _ in parents}
+    rules = [rule for rule in followers(mapping, tables) if is_copiable(rule.name)]
+    if rules and owed.owed > AT_ONCE_MAX:
         return (copy_name(owed.last, now_us), execute_data([rule.name for rule in rules], is_ordered=True))
     conditions = {rule.name: _text(_follows(mapping, rule, rule.name.partition(".")[2], parents)) for rule in rules}
     return (copy_name(owed.last, now_us), execute_data(conditions, conditions, is_ordered=True)) if rules else None

@@ -85,10 +85,12 @@ async def _create(dsn: str, slot: str) -> None:
     asked = asyncio.create_task(asyncio.to_thread(connection.pgconn.exec_, command))
     try:
         result = await asyncio.wait_for(asyncio.shield(asked), _WITHIN_SECONDS)
-    except TimeoutError:
-        connection.cancel()
+    except BaseException as error:
+        connection.cancel()  # Nobody may close a connection in which a thread still waits.
         await asked
-        raise _too_long() from None
+        if isinstance(error, TimeoutError):
+            raise _too_long() from None
+        raise
     finally:
         connection.close()
     if result.status == pq.ExecStatus.TUPLES_OK or result.error_field(pq.DiagnosticField.SQLSTATE) == _DUPLICATE:
