@@ -85,15 +85,14 @@ async def establish(settings: Settings, where: Where, epoch: int) -> int:
             if reason is not None:
                 _refuse_unasked(settings, reason)
                 intent = _intend(settings, epoch, reason, loses=True)
-        has_begun = await _has_begun(where, epoch)
-        if intent is None and not has_begun:
+        if intent is None and not await _has_begun(where, epoch):
             view = observe_router(_router_file(settings), PLATFORM_SOURCE)
             if view.last_whole(epoch)[0] or _last_protected(settings, epoch)[0]:
                 reason = "Kafka no longer had the log of the epoch before"
                 intent = _write_intent(settings, Intent(epoch=epoch, reason=reason, loses=True))
         if intent is None:
-            if not await _take_others_away(where, epoch) and not await _renew_slot(where) and not has_begun:
-                await slots.settle(where.dsn, SLOT)
+            if not await _take_others_away(where, epoch):
+                await _renew_slot(settings, where)
             await bringup.register(settings, where.connect_url, where.dsn, epoch)
             return epoch
         return await _complete(settings, where, intent)
@@ -205,7 +204,7 @@ async def _complete(settings: Settings, where: Where, intent: Intent) -> int:
     is_registered = await _take_others_away(where, intent.epoch)
     slot_is_new = False
     if not is_registered:
-        slot_is_new = await _renew_slot(where)
+        slot_is_new = await _renew_slot(settings, where)
     await ensure_topics(where.brokers, [TopicPlan(name=capture_topic(PLATFORM_SOURCE, intent.epoch))])
     source = bringup.postgres_source(settings, where.dsn, intent.epoch)
     await hidden_columns.check(where.dsn, source.hidden)
@@ -231,17 +230,22 @@ async def _take_others_away(where: Where, epoch: int) -> bool:
     return ours in names
 
 
-async def _renew_slot(where: Where) -> bool:
+async def _renew_slot(settings: Settings, where: Where) -> bool:
     """Make the slot anew if it cannot go on, and return whether that was so.
+
+    One that was made and not settled, because somebody died over it, cannot.
 
     Raises:
         TransientError: a long transaction keeps the slot from being made.
     """
+    being_made = settings.state_dir / "guard" / "slot-being-made"
     async with await _connected(where) as connection:
-        if (await source_facts.slot_facts(connection)).is_usable:
+        if (await source_facts.slot_facts(connection)).is_usable and not being_made.exists():
             return False
+    replace_file(being_made, SLOT)
     await onboarding.drop_slot(where.dsn)
     await slots.make(where.dsn, SLOT)
+    being_made.unlink()
     return True
 
 

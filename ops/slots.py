@@ -39,15 +39,11 @@ async def make(dsn: str, slot: str) -> None:
         TransientError: a transaction is open for longer than a minute.
     """
     await _create(dsn, slot)
-    await settle(dsn, slot)
+    await _settle(dsn, slot)
 
 
-async def settle(dsn: str, slot: str) -> None:
-    """Move a slot nobody reads past the transactions that are open now; before any copy was asked for.
-
-    Raises:
-        TransientError: a transaction is open for longer than a minute.
-    """
+async def _settle(dsn: str, slot: str) -> None:
+    """Move a slot nobody reads past the transactions that are open now."""
     async with await psycopg.AsyncConnection.connect(
         dsn, autocommit=True, connect_timeout=_CONNECT_SECONDS, options="-c statement_timeout=60s"
     ) as connection:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from ops import slots
+from ops import epochs, onboarding, slots
+from ops.config import Settings
 from tests.integration.databases import a_database, execute
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.conftest import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio]
@@ -59,3 +62,18 @@ async def test_a_slot_made_beside_a_truncate_can_be_read(stack: LocalStack) -> N
         await execute(dsn, f"SELECT pg_drop_replication_slot('{SLOT}')")
 
     assert count >= 3, "begin, the row, commit"
+
+
+async def test_a_slot_over_whose_making_somebody_died_is_made_again(stack: LocalStack, tmp_path: Path) -> None:
+    """It is usable, and was not settled; one that was made to the end stays."""
+    settings, being_made = Settings(state_dir=tmp_path), tmp_path / "guard" / "slot-being-made"
+    async with a_database(stack) as dsn:
+        where = epochs.Where(dsn=dsn, brokers=stack.bootstrap_servers, connect_url=stack.connect_url)
+        first = await epochs._renew_slot(settings, where)
+        again = await epochs._renew_slot(settings, where)
+        being_made.touch()
+        after_death = await epochs._renew_slot(settings, where)
+        await onboarding.drop_slot(dsn)
+
+    assert (first, again, after_death) == (True, False, True)
+    assert not being_made.exists()
