@@ -115,7 +115,7 @@ def _passed(engine: sa.Engine, epoch: int, lsn: int) -> int:
 def _place(settings: Settings, engine: sa.Engine, beat: tuple[int, int], passed: int) -> Place:
     """Return how far things are, and no farther than the beat: what goes on behind it is no progress."""
     epoch, lsn = beat
-    view = observe_router(settings.state_dir / "router" / "state.db", PLATFORM_SOURCE)
+    view = observe_router(settings.router_file, PLATFORM_SOURCE)
     routed = view.progress[epoch].whole_lsn if epoch in view.progress else 0
     with engine.connect() as connection:
         wanted = sa.select(sa.func.min(FRONTIERS.c.lsn)).where(FRONTIERS.c.epoch == epoch)

@@ -154,7 +154,7 @@ def _router_state(settings: Settings) -> Any:
     from schemas.errors import ConfigError
     from streams.state import RouterState
 
-    path = settings.state_dir / "router" / "state.db"
+    path = settings.router_file
     if not path.exists():
         raise ConfigError(f"there is no router's memory at {path}", hint="explain runs where the router does")
     return RouterState(path)

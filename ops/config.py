@@ -213,6 +213,11 @@ class Settings(pydantic_settings.BaseSettings):
         return self.state_dir / "catalog" / "catalog.db"
 
     @property
+    def router_file(self) -> pathlib.Path:
+        """Return the router's memory, which others read."""
+        return self.state_dir / "router" / "state.db"
+
+    @property
     def master_key_file(self) -> pathlib.Path:
         """Return the master key's file."""
         return self.state_dir / "keys" / "master.key"

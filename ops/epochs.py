@@ -86,7 +86,7 @@ async def establish(settings: Settings, where: Where, epoch: int) -> int:
                 _refuse_unasked(settings, reason)
                 intent = _intend(settings, epoch, reason, loses=True)
         if intent is None and not await _has_begun(where, epoch):
-            view = observe_router(_router_file(settings), PLATFORM_SOURCE)
+            view = observe_router(settings.router_file, PLATFORM_SOURCE)
             if view.last_whole(epoch)[0] or _last_protected(settings, epoch)[0]:
                 reason = "Kafka no longer had the log of the epoch before"
                 intent = _write_intent(settings, Intent(epoch=epoch, reason=reason, loses=True))
@@ -172,10 +172,6 @@ def _write_intent(settings: Settings, intent: Intent) -> Intent:
 
 def _intent_file(settings: Settings) -> pathlib.Path:
     return settings.state_dir / "guard" / "epoch.json"
-
-
-def _router_file(settings: Settings) -> pathlib.Path:
-    return settings.state_dir / "router" / "state.db"
 
 
 def _refuse_unasked(settings: Settings, reason: str) -> None:
@@ -276,7 +272,7 @@ async def _gap(settings: Settings, where: Where, intent: Intent) -> Gap:
 
 def _last_known(settings: Settings, epoch: int) -> tuple[int, int, int]:
     """Return (epoch, commit time, LSN) up to which the log before is surely there."""
-    routed = observe_router(_router_file(settings), PLATFORM_SOURCE).last_whole(epoch)
+    routed = observe_router(settings.router_file, PLATFORM_SOURCE).last_whole(epoch)
     protected = _last_protected(settings, epoch)
     # What was routed may have been lost with Kafka; the catalog knows what lies on the stores.
     return min((each for each in (routed, protected) if each[0] and each[1]), default=(0, 0, 0))

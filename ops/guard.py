@@ -159,7 +159,7 @@ class Guard:
         seen.connector = await connect.status(name)
         if seen.connector is not None:
             seen.captured_lsn = await connect.captured_lsn(name)
-        path = self._settings.state_dir / "router" / "state.db"
+        path = self._settings.router_file
         seen.view = await asyncio.to_thread(observe_router, path, PLATFORM_SOURCE)
         seen.ended = await asyncio.to_thread(ended_logs, path)
         seen.lag = self._lag.lag(seen.slot.current_lsn, seen.slot.confirmed_lsn, now)
@@ -243,7 +243,7 @@ class Guard:
     async def _copy_again(self, seen: Seen, epoch: int) -> bool:
         """Ask once more for tables whose copy failed, if any did: their older rows are nowhere else."""
         tables = guard_rules.copy_again(seen.copies(epoch), seen.keyed, self._now())
-        if tables and self._rule() is None:
+        if tables:
             database = await self._database()
             name = signal_name(WHOLE, int(self._now().timestamp() * 1_000_000))
             await database.execute(_SIGNAL, (name, EXECUTE, execute_data(tables)))
@@ -266,7 +266,7 @@ class Guard:
             return
         if not moved_rows.may_ask(seen.copies(epoch), now_us):
             return
-        declared, path = bootstrap.mapping(self._settings), self._settings.state_dir / "router" / "state.db"
+        declared, path = bootstrap.mapping(self._settings), self._settings.router_file
         mapping = await asyncio.to_thread(observe_mapping, path, PLATFORM_SOURCE, declared)
         asked = moved_copies.next_copy(mapping, seen.moves, now_us)
         if asked is None:

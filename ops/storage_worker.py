@@ -103,7 +103,7 @@ class StorageWorker:
             dead_letters=KafkaDeadLetters(producer, topic),
             now=bootstrap.now,
             turns=self._turns,
-            newest_hole=lambda: newest_hole(self._settings.state_dir / "router" / "state.db", section.name, epoch),
+            newest_hole=lambda: newest_hole(self._settings.router_file, section.name, epoch),
         )
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -32,7 +32,6 @@ from sinks.wedding_rows import wedding_condition
 from streams.observed import observe_mapping, observe_router
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import Sequence
 
     from connectors.table_copies import CopyProgress
@@ -50,7 +49,7 @@ async def start(settings: Settings, *, tables: Sequence[str], wedding: str | Non
         RefusedError: another copy is under way: Debezium would mix their names up; or the controls hold copies up.
     """
     declared = bootstrap.mapping(settings)
-    mapping = await asyncio.to_thread(observe_mapping, _router_file(settings), PLATFORM_SOURCE, declared)
+    mapping = await asyncio.to_thread(observe_mapping, settings.router_file, PLATFORM_SOURCE, declared)
     chosen = _chosen(mapping, tables, wedding)
     platform = await bringup.running(settings)
     await _refuse_held(platform.brokers)
@@ -117,12 +116,8 @@ async def _progress(settings: Settings, platform: bringup.Running) -> list[CopyP
     epoch = platform.epochs[PLATFORM_SOURCE]
     async with await psycopg.AsyncConnection.connect(platform.dsn, autocommit=True) as connection:
         signals = await source_facts.signals(connection, epoch)
-    view = await asyncio.to_thread(observe_router, _router_file(settings), PLATFORM_SOURCE)
+    view = await asyncio.to_thread(observe_router, settings.router_file, PLATFORM_SOURCE)
     return progress_of(signals, view.notices.get(epoch, ()))
-
-
-def _router_file(settings: Settings) -> pathlib.Path:
-    return settings.state_dir / "router" / "state.db"
 
 
 def _chosen(mapping: TableMapping, tables: Sequence[str], wedding: str | None) -> list[str]:

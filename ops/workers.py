@@ -141,7 +141,7 @@ def run_folder(settings: Settings, brokers: str) -> None:
         notices=KafkaNoticeLog(KafkaProducer({"bootstrap.servers": brokers}), topic),
         now=bootstrap.now,
         may_sweep=lambda: strictest(controls.board.rules, sweeps, now_us=bootstrap.now_us()) is None,
-        newest_hole=lambda: newest_hole(settings.state_dir / "router" / "state.db", settings.objects.bucket, epoch),
+        newest_hole=lambda: newest_hole(settings.router_file, settings.objects.bucket, epoch),
     )
     Gauges({metrics.ANNOUNCED: lambda: connector.announced})
     serve("folder", settings.state_dir / "run")

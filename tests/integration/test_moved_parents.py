@@ -162,5 +162,5 @@ async def copies(platform: Platform, epoch: int) -> list[CopyProgress]:
     """Return the copies of the epoch, as the guard sees them."""
     async with await psycopg.AsyncConnection.connect(platform.running.dsn, autocommit=True) as connection:
         signals = await source_facts.signals(connection, epoch)
-    view = observe_router(platform.settings.state_dir / "router" / "state.db", "platform")
+    view = observe_router(platform.settings.router_file, "platform")
     return progress_of(signals, view.notices.get(epoch, ()))
