@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import orjson
 
@@ -20,11 +20,13 @@ from streams.witness import Hole
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from schemas.mapping import TableMapping
 
 _BUSY_SECONDS: Final = 2.0
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,48 +51,27 @@ class RouterView:
 
 def observe_router(path: pathlib.Path, source: str) -> RouterView:
     """Return what the router's state file says of a source; nothing where there is none (yet). Blocks briefly."""
-    if not path.exists():
-        return RouterView()
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
-            return _read(db, source)
-    except sqlite3.OperationalError:  # Not made yet, or by an older version: its router will complete it.
-        return RouterView()
+    return _asked(path, lambda db: _read(db, source), RouterView())
 
 
 def observe_mapping(path: pathlib.Path, source: str, declared: TableMapping) -> TableMapping:
     """Return the mapping that a router now holds of a source, after every change of its schema. Blocks briefly."""
+    query = "SELECT content FROM schema_messages WHERE source = ? ORDER BY epoch, position"
+    told: list[bytes] = _asked(path, lambda db: [row[0] for row in db.execute(query, (source,))], [])
     live, schema, mapping = LiveMapping(declared), Schema(), declared
-    for content in _schema_messages(path, source):
+    for content in told:
         schema = schema.after(parse_shape(content))
         mapping = live.at(schema)
     return mapping
 
 
-def _schema_messages(path: pathlib.Path, source: str) -> list[bytes]:
-    if not path.exists():
-        return []
-    query = "SELECT content FROM schema_messages WHERE source = ? ORDER BY epoch, position"
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
-            return [row[0] for row in db.execute(query, (source,))]
-    except sqlite3.OperationalError:  # As above.
-        return []
-
-
 def ended_logs(path: pathlib.Path) -> list[Hole]:
     """Return the logs, other than the platform's, that are read no more and have no later epoch. Blocks briefly."""
-    if not path.exists():
-        return []
     query = (
         "SELECT holes.* FROM holes JOIN sources USING (source, epoch) WHERE position >= next_offset AND source <> ?"
         " AND epoch = (SELECT max(epoch) FROM sources AS any WHERE any.source = holes.source) ORDER BY source"
     )
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
-            return [Hole(*row) for row in db.execute(query, (PLATFORM_SOURCE,))]
-    except sqlite3.OperationalError:
-        return []
+    return _asked(path, lambda db: [Hole(*row) for row in db.execute(query, (PLATFORM_SOURCE,))], [])
 
 
 def newest_hole(path: pathlib.Path, source: str, epoch: int) -> int:
@@ -101,13 +82,18 @@ def newest_hole(path: pathlib.Path, source: str, epoch: int) -> int:
 
 def observe_moves(path: pathlib.Path, epoch: int, after: int, *, limit: int) -> Moves:
     """Return the parent rows of an epoch that moved to another wedding behind a position. Blocks briefly."""
+    return _asked(path, lambda db: moves.behind(db, epoch, after, limit=limit), Moves())
+
+
+def _asked(path: pathlib.Path, ask: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+    """Return what the file answers; `nothing` where it is not made yet, or is an older version's, not yet completed."""
     if not path.exists():
-        return Moves()
+        return nothing
     try:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
-            return moves.behind(db, epoch, after, limit=limit)
+            return ask(db)
     except sqlite3.OperationalError:
-        return Moves()
+        return nothing
 
 
 def _read(db: sqlite3.Connection, source: str) -> RouterView:
